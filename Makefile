@@ -1,0 +1,40 @@
+# The developer's interface. `make demo` and `make test` set up all that they need.
+.PHONY: help setup demo test test-fast lint fmt bench soak clean
+BIN := .venv/bin
+
+help: ## Show what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.ready ## Put jobsphere and its tools into .venv/bin
+
+.venv/.ready: pyproject.toml uv.lock tools/setup.sh
+	@tools/setup.sh
+
+demo: setup ## Run an example job on a private server
+	@$(BIN)/jobsphere demo
+
+test: lint ## Lint, then all tests, the fast ones first
+	@$(BIN)/pytest
+
+test-fast: setup ## Only the tests that start no server
+	@$(BIN)/pytest tests/unit tests/contract
+
+lint: setup ## Style, types, layers
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check -q src tests benchmarks
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+
+fmt: setup ## Mend the style
+	@$(BIN)/ruff check --fix -q src tests benchmarks
+	@$(BIN)/ruff format src tests benchmarks
+
+bench: setup ## Measure this project beside peers and limits; prints ratios
+	@tools/setup.sh --group bench
+	@$(BIN)/python -m benchmarks
+
+soak: setup ## The long sweeps, whole
+	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
+
+clean: ## Remove the environment and caches
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

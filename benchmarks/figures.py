@@ -1,0 +1,59 @@
+"""What an experiment gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value, the peer or limit of the same run, and the target that it is held to.
+
+    ``target``: a bound of the ratio (or of the value, where ``peer`` is None); ``at_most``: which way.
+    """
+
+    name: str
+    value: float
+    unit: str
+    peer: float | None = None
+    peer_name: str = ""
+    target: float | None = None
+    at_most: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.peer is None else self.value / self.peer
+
+    @property
+    def missed(self) -> bool:
+        held = self.value if self.ratio is None else self.ratio
+        return self.target is not None and (held > self.target if self.at_most else held < self.target)
+
+    @property
+    def value_text(self) -> str:
+        return f"{self.value:.4g} {self.unit}"
+
+    @property
+    def peer_text(self) -> str:
+        return f"{self.peer:.4g} {self.unit}, {self.peer_name}" if self.peer is not None else ""
+
+    @property
+    def ratio_text(self) -> str:
+        return f"{self.ratio:.2f}" if self.ratio is not None else ""
+
+    @property
+    def target_text(self) -> str:
+        if self.target is None:
+            return ""
+        word = "at most" if self.at_most else "at least"
+        return f"{word} {self.target:g}: {'MISSED' if self.missed else 'met'}"
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self) | {"ratio": self.ratio, "missed": self.missed}
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that ``percent`` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

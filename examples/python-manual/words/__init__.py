@@ -1,0 +1,5 @@
+"""Counting words."""
+
+from words.count import count
+
+__all__ = ["count"]

@@ -1,0 +1,1 @@
+"""jobsphere: the DataSphere Jobs service in the open, in Python."""

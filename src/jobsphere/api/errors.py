@@ -1,0 +1,58 @@
+"""Errors to RPC statuses: the one place where the two are matched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+import structlog
+
+from jobsphere.domain import errors
+
+_log = structlog.get_logger("jobsphere.api")
+
+_CODES: dict[type[errors.JobsphereError], grpc.StatusCode] = {
+    errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    errors.ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.CorruptedError: grpc.StatusCode.DATA_LOSS,
+}
+_MAX_TEXT_BYTES = 2000
+"""A status text travels in a header, each byte as up to three: clients refuse headers of more than 8 KiB in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a failed call answers: a code and a sentence."""
+
+    code: grpc.StatusCode
+    text: str
+
+
+def failure_of(error: Exception, method: str, request_id: str, subject: str) -> Failure:
+    """The answer to a call that raised ``error``; writes its one line to the log.
+
+    Only the names of things go to the log, never what a request or an answer holds.
+    """
+    if isinstance(error, errors.JobsphereError):
+        code = _CODES.get(type(error), grpc.StatusCode.UNKNOWN)
+        _log.warning(
+            "call failed", method=method, code=code.name, request_id=request_id, subject=subject, context=error.context
+        )
+        return Failure(code, _fitting(error.public))
+    code = grpc.StatusCode.INTERNAL
+    _log.error("call failed", method=method, code=code.name, request_id=request_id, subject=subject, exc_info=error)
+    return Failure(code, f"internal error, reference {request_id}")
+
+
+def _fitting(text: str) -> str:
+    raw = text.encode(errors="replace")
+    if len(raw) <= _MAX_TEXT_BYTES:
+        return raw.decode()
+    return raw[:_MAX_TEXT_BYTES].decode(errors="ignore") + " …"

@@ -1,0 +1,32 @@
+"""IamTokenService: a short-lived token for a long-lived one."""
+
+from __future__ import annotations
+
+from yandex.cloud.iam.v1 import iam_token_service_pb2 as pb
+
+from jobsphere.api.registrar import Implementation
+from jobsphere.api.wire import timestamp
+from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.resource import Subject
+from jobsphere.service.access import Access
+
+_KINDS = {"yandex_passport_oauth_token": "oauth", "jwt": "jwt"}
+
+
+class IamTokenService:
+    """The part of the published service of tokens that clients need."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def implementation(self) -> Implementation:
+        """Create, which brings its own proof of who calls."""
+        return Implementation(pb.DESCRIPTOR.services_by_name["IamTokenService"], {"Create": self.create}, public=True)
+
+    async def create(self, who: Subject, request: pb.CreateIamTokenRequest) -> pb.CreateIamTokenResponse:  # noqa: ARG002
+        """A token for whoever the identity names."""
+        given = request.WhichOneof("identity")
+        if given is None:
+            raise InvalidArgumentError("identity: is missing; send yandex_passport_oauth_token or jwt")
+        token, expires_at = self._access.issue(getattr(request, given), _KINDS[given])
+        return pb.CreateIamTokenResponse(iam_token=token, expires_at=timestamp(expires_at))

@@ -1,0 +1,175 @@
+"""Serves the methods of published services by plain functions, and says which ones there are not.
+
+A function takes the caller and the request, and gives a message, or the bytes of one, which are sent as they are. All
+that every call has in common (its ids, who calls, errors) is done here, without interceptors: they would cost each call
+more than the rest of the way.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from jobsphere.api.errors import failure_of
+from jobsphere.domain.errors import UnsupportedError
+from jobsphere.domain.resource import Subject
+
+Answer = Message | bytes
+Unary = Callable[[Subject, Any], Awaitable[Answer]]
+Streaming = Callable[[Subject, Any], AsyncIterator[Answer]]
+Authenticate = Callable[[str | None], Subject]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+NOBODY = Subject("")
+
+
+def _random_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """What this server has of a published service.
+
+    ``methods``: functions by the method's name, :data:`Streaming` where the method answers a stream, else
+    :data:`Unary`. ``public``: no call needs a token. ``quick``: methods of reading that are called all the time, whose
+    call ids are sent with a failure only: sending them apart from the answer costs a quarter of such a call.
+    """
+
+    service: ServiceDescriptor
+    methods: Mapping[str, Unary | Streaming]
+    public: bool = False
+    quick: frozenset[str] = field(default=frozenset())
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call under way."""
+
+    method: str
+    context: Context
+    new_request_id: Callable[[], str]
+    request_id: str = ""
+    who: Subject = NOBODY
+
+    async def tell_ids(self) -> None:
+        """Send the ids by which user and operator can speak of the call, once. Clients show them with errors."""
+        if not self.request_id:
+            self.request_id = self.new_request_id()
+            ids = (("x-request-id", self.request_id), ("x-server-trace-id", self.request_id))
+            await self.context.send_initial_metadata(ids)
+
+    async def fail(self, error: Exception) -> None:
+        """Answer with the error's status. A caller that is gone gets no answer, and is nothing to write down."""
+        if self.context.cancelled():
+            return
+        await self.tell_ids()
+        failure = failure_of(error, self.method, self.request_id, self.who.id)
+        await self.context.abort(failure.code, failure.text)
+
+
+class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseClass]
+    """Finds the handler of a method by its path; a path that leads nowhere answers UNIMPLEMENTED and its name.
+
+    Args:
+        authenticate: Turns the ``authorization`` header into the caller, or raises UnauthenticatedError.
+        new_request_id: Ids for calls: ASCII, short, never the same twice.
+    """
+
+    def __init__(self, authenticate: Authenticate, new_request_id: Callable[[], str] = _random_id) -> None:
+        self._authenticate = authenticate
+        self._new_request_id = new_request_id
+        self._handlers: dict[str, Handler] = {}
+        self.services: list[str] = []
+
+    def add(self, implementation: Implementation) -> None:
+        """Serve a service: every method of its descriptor that has a function."""
+        service = implementation.service
+        self.services.append(service.full_name)
+        for name, function in implementation.methods.items():
+            path = f"/{service.full_name}/{name}"
+            self._handlers[path] = self._handler(path, service.methods_by_name[name], function, implementation)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """The handler of a method."""
+        path = handler_call_details.method
+        return self._handlers.get(path) or self._missing(path)
+
+    def _handler(
+        self, path: str, method: MethodDescriptor, function: Unary | Streaming, implementation: Implementation
+    ) -> Handler:
+        decode = GetMessageClass(method.input_type).FromString
+        authenticate = _nobody if implementation.public else self._authenticate
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(path, cast(Streaming, function), authenticate), decode, _bytes_of
+            )
+        quick = method.name in implementation.quick
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(path, cast(Unary, function), authenticate, quick), decode, _bytes_of
+        )
+
+    def _unary(
+        self, path: str, function: Unary, authenticate: Authenticate, quick: bool
+    ) -> Callable[[Any, Context], Awaitable[Answer | None]]:
+        async def serve(request: Any, context: Context) -> Answer | None:
+            call = _Call(path, context, self._new_request_id)
+            try:
+                if not quick:
+                    await call.tell_ids()
+                call.who = authenticate(_authorization(context))
+                return await function(call.who, request)
+            except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
+                await call.fail(error)
+
+        return serve
+
+    def _streaming(
+        self, path: str, function: Streaming, authenticate: Authenticate
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        async def serve(request: Any, context: Context) -> None:
+            call = _Call(path, context, self._new_request_id)
+            try:
+                await call.tell_ids()
+                call.who = authenticate(_authorization(context))
+                # Written here rather than yielded: a call that is cancelled closes the stream at once.
+                async with aclosing(cast(Any, function(call.who, request))) as answers:
+                    async for answer in answers:
+                        await context.write(answer)
+            except Exception as error:  # noqa: BLE001 - as above
+                await call.fail(error)
+
+        return serve
+
+    def _missing(self, path: str) -> Handler:
+        name = path.lstrip("/").replace("/", ".")
+
+        async def serve(_: Any, context: Context) -> None:
+            error = UnsupportedError(f"this jobsphere server does not have the method {name}")
+            await _Call(path, context, self._new_request_id).fail(error)
+
+        return grpc.stream_stream_rpc_method_handler(serve)
+
+
+def _nobody(_: str | None) -> Subject:
+    return NOBODY
+
+
+def _authorization(context: Context) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return value if isinstance(value, str) else None
+    return None
+
+
+def _bytes_of(answer: Answer) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()

@@ -1,0 +1,126 @@
+"""The gRPC server: all services on one TLS port, with health and reflection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health  # pyright: ignore[reportAttributeAccessIssue]
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from jobsphere.api.endpoint import ApiEndpointService
+from jobsphere.api.iam import IamTokenService
+from jobsphere.api.jobs import ProjectJobService
+from jobsphere.api.operation import OperationService
+from jobsphere.api.project import ProjectService
+from jobsphere.api.registrar import Registrar
+from jobsphere.api.tls import TlsFiles, key_and_chain
+from jobsphere.domain.errors import UnavailableError
+from jobsphere.service.access import Access
+from jobsphere.service.jobs import Jobs
+from jobsphere.service.logs import Logs
+from jobsphere.service.operations import Operations
+from jobsphere.service.projects import Projects
+
+MAX_RECEIVE_BYTES = 64 << 20
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+    ("grpc.max_concurrent_streams", 1024),
+    # Two servers on one port would share its calls by chance.
+    ("grpc.so_reuseport", 0),
+    # Clients keep long log streams alive by pings: none of them is punished for it.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases that the API offers."""
+
+    jobs: Jobs
+    operations: Operations
+    logs: Logs
+    projects: Projects
+    access: Access
+
+
+class GrpcServer:
+    """Serves the API. Started once, stopped once."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._health = health.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, host: str, port: int, tls: TlsFiles | None, advertise: str = "") -> int:
+        """Listen and serve.
+
+        Args:
+            host: The address to listen on.
+            port: 0 for any free one.
+            tls: The server's certificate; None to serve without TLS.
+            advertise: The host by which clients reach the server, if it is not the one that it listens on.
+
+        Returns:
+            The port.
+
+        Raises:
+            UnavailableError: the port is taken, or the address is not this machine's.
+        """
+        server = grpc.aio.server(options=_OPTIONS)
+        bound = _listen(server, _address(host, port), tls)
+        self._register(server, _address(advertise or host, bound))
+        await server.start()
+        await self.set_serving(True)
+        self._server = server
+        return bound
+
+    async def set_serving(self, serving: bool) -> None:
+        """Say to those who ask for the server's health whether it can do its work."""
+        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        await self._health.set("", status)
+
+    async def stop(self, grace: float) -> None:
+        """Take no new calls, let those under way end for ``grace`` seconds, then cut them off."""
+        await self._health.enter_graceful_shutdown()
+        if self._server is not None:
+            await self._server.stop(grace)
+            self._server = None
+
+    def _register(self, server: grpc.aio.Server, address: str) -> None:
+        services = self._services
+        registrar = Registrar(services.access.authenticate)
+        for servicer in (
+            ProjectJobService(services.jobs, services.logs),
+            OperationService(services.operations),
+            ProjectService(services.projects),
+            IamTokenService(services.access),
+            ApiEndpointService(address),
+        ):
+            registrar.add(servicer.implementation())
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*registrar.services, HEALTH, reflection.SERVICE_NAME), server)
+        # The last one: it answers for every path.
+        server.add_generic_rpc_handlers((registrar,))
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _listen(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
+    try:
+        if tls is None:
+            return server.add_insecure_port(address)
+        credentials = grpc.ssl_server_credentials([key_and_chain(tls.server_pem.read_bytes())])
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise UnavailableError(
+            f"cannot listen on {address}: the port is taken, or the address is not this machine's", cause=str(error)
+        ) from error

@@ -1,0 +1,196 @@
+"""Blobs as read-only files of one directory.
+
+::
+
+    <root>/<project_id>/<first two digits>/<sha256>   a blob: complete, verified, durable, mode 0444
+    <root>/.incoming/<random>                         one that is being received; after a crash: rubbish
+    <root>/.trash/<project_id>/<sha256>               one that is out of reach while it is asked whether it may go
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+
+from jobsphere.blob.durable import make_directories, put_in_place, sync_directory
+from jobsphere.blob.incoming import READ_ONLY, Incoming
+from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
+from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
+
+STALE_S = 24 * 3600
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
+
+
+class LocalBlobStore:
+    """The :class:`jobsphere.domain.ports.BlobStore` of one machine.
+
+    Making one tidies up after a crash: uploads that nobody carries on are removed, and blobs that were left out of
+    reach come back, to be asked about by the next :meth:`remove` of their project.
+
+    Args:
+        root: Its directory; made if it is not there. To link finished files it must share a file system with them.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._removing = asyncio.Lock()
+        make_directories(root)
+        _remove_stale(root / INCOMING)
+        self._leftovers = self._bring_back_leftovers()
+
+    async def missing(self, project_id: str, sha256s: Iterable[str]) -> set[str]:
+        """Those of the hashes whose bytes the project does not hold."""
+        return {h for h in sha256s if not blob_path(self._root, project_id, h).exists()}
+
+    async def held(self, project_id: str) -> set[str]:
+        """Every hash that the project holds."""
+        return await asyncio.to_thread(self._held, project_id)
+
+    async def receive(self, project_id: str, sha256: str, size_bytes: int, chunks: AsyncIterator[bytes]) -> None:
+        """Take the bytes in; the same blob may come several times at once. Holds some MiB in memory at most.
+
+        Raises:
+            InvalidArgumentError: they are not of that size or hash; nothing is kept.
+            ResourceExhaustedError: no room; nothing is kept.
+        """
+        target = blob_path(self._root, project_id, sha256)
+        incoming = Incoming(self._root / INCOMING / secrets.token_hex(16), sha256, size_bytes)
+        try:
+            await asyncio.to_thread(incoming.open)
+            await incoming.take(chunks)
+            await asyncio.to_thread(incoming.finish, target)
+        finally:
+            await asyncio.shield(asyncio.to_thread(incoming.discard))
+
+    async def adopt(self, project_id: str, sha256: str, size_bytes: int, path: Path) -> None:
+        """Take over a finished, fsynced file of this host: by a hard link, or a copy where that cannot be.
+
+        Raises:
+            NotFoundError: neither the file nor the blob is there.
+            CorruptedError: the file is not a regular file of that size.
+        """
+        await asyncio.to_thread(self._adopt, blob_path(self._root, project_id, sha256), size_bytes, path)
+
+    def read(self, project_id: str, sha256: str) -> Path:
+        """The blob as a read-only file of this host.
+
+        Raises:
+            NotFoundError: the project does not hold it.
+        """
+        path = blob_path(self._root, project_id, sha256)
+        if not path.exists():
+            raise NotFoundError("the project does not hold this file; its data may have been cleared")
+        return path
+
+    async def remove(
+        self, project_id: str, sha256s: Iterable[str], wanted: Callable[[set[str]], Awaitable[set[str]]]
+    ) -> None:
+        """Free the bytes of blobs that nobody refers to; see the port. A refusal of ``wanted`` puts all back."""
+        hashes = {checked_hash(h) for h in sha256s}
+        async with self._removing:
+            hashes |= self._leftovers.pop(project_id, set())
+            hidden = await asyncio.to_thread(self._hide, project_id, hashes)
+            keep = hidden
+            try:
+                keep = hidden and await wanted(hidden)
+            finally:
+                await asyncio.shield(asyncio.to_thread(self._settle, project_id, hidden, keep))
+
+    def _held(self, project_id: str) -> set[str]:
+        return {path.name for path in project_path(self._root, project_id).glob("??/*")}
+
+    def _adopt(self, target: Path, size_bytes: int, path: Path) -> None:
+        make_directories(target.parent)
+        if not target.exists():
+            try:
+                self._link(target, size_bytes, path)
+            except FileNotFoundError:
+                # A repeat of this call may have taken it over in between, and the file was removed then.
+                if not target.exists():
+                    raise NotFoundError("the file to be kept is gone", path=str(path)) from None
+        # Also for a blob that was there: a crash may have come between its link and this.
+        sync_directory(target.parent)
+
+    def _link(self, target: Path, size_bytes: int, path: Path) -> None:
+        _check_file(path, size_bytes)
+        os.chmod(path, READ_ONLY)
+        try:
+            os.link(path, target, follow_symlinks=False)
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            self._copy(path, target)
+
+    def _copy(self, path: Path, target: Path) -> None:
+        """For files of another file system: the bytes under a name of their own first."""
+        draft = self._root / INCOMING / secrets.token_hex(16)
+        try:
+            shutil.copyfile(path, draft)
+            with draft.open("rb") as file:
+                os.fchmod(file.fileno(), READ_ONLY)
+                os.fsync(file.fileno())
+            put_in_place(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _hide(self, project_id: str, hashes: set[str]) -> set[str]:
+        """Put the blobs out of reach. Also answers those that an earlier call left there."""
+        trash = trash_path(self._root, project_id)
+        trash.mkdir(parents=True, exist_ok=True)
+        for sha256 in hashes:
+            _move(blob_path(self._root, project_id, sha256), trash / sha256)
+        return {entry.name for entry in trash.iterdir()}
+
+    def _settle(self, project_id: str, hidden: set[str], keep: set[str]) -> None:
+        trash = trash_path(self._root, project_id)
+        for sha256 in hidden & keep:
+            _move(trash / sha256, blob_path(self._root, project_id, sha256))
+        for sha256 in hidden - keep:
+            (trash / sha256).unlink(missing_ok=True)
+
+    def _bring_back_leftovers(self) -> dict[str, set[str]]:
+        """What a crash left out of reach may be referred to by now: bring it back, and remember to ask about it."""
+        trash = self._root / TRASH
+        trash.mkdir(exist_ok=True)
+        found: dict[str, set[str]] = {}
+        for project in trash.iterdir():
+            found[project.name] = {entry.name for entry in project.iterdir()}
+            self._settle(project.name, found[project.name], found[project.name])
+        return found
+
+
+def _check_file(path: Path, size_bytes: int) -> None:
+    """The outbox is written by a supervisor, after a program that may have done anything: look before linking."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidArgumentError("only a regular file can be kept", path=str(path))
+    if found.st_size != size_bytes:
+        raise CorruptedError(
+            f"the file to be kept has {found.st_size} bytes, while {size_bytes} were recorded", path=str(path)
+        )
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, and take it calmly if the file is not there: the step was done before."""
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        if source.exists():
+            raise
+
+
+def _remove_stale(incoming: Path) -> None:
+    incoming.mkdir(exist_ok=True)
+    oldest = time.time() - STALE_S
+    for path in incoming.iterdir():
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)

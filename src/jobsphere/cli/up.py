@@ -1,0 +1,109 @@
+"""``jobsphere up``: the server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from jobsphere import config
+from jobsphere.cli.options import DataDir
+from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.serverfile import ServerInfo
+from jobsphere.telemetry import configure_logging
+from jobsphere.wiring import Server
+
+PortOption = Annotated[int | None, Parameter(help="0 picks a free port.")]
+
+
+def up(
+    *,
+    data_dir: DataDir = None,
+    host: str | None = None,
+    grpc_port: PortOption = None,
+    proxy_port: PortOption = None,
+    http_port: PortOption = None,
+    public_host: str | None = None,
+    require_tokens: bool | None = None,
+    max_running_jobs: int | None = None,
+    log_format: str | None = None,
+    config_file: Annotated[Path | None, Parameter(name="--config")] = None,
+) -> None:
+    """Start the server; it prints one line when it is ready and runs until Ctrl-C or SIGTERM.
+
+    Every option can also be set as a variable (`JOBSPHERE_GRPC_PORT`) or in `jobsphere.toml` in the data directory
+    (`grpc_port = 9443`). Jobs that run go on when the server stops; the next start takes them up again.
+
+    Parameters
+    ----------
+    data_dir
+        Where everything lives; it can be copied as a whole while the server is stopped.
+    host
+        The address to listen on. Off loopback, every call needs a token.
+    grpc_port
+        gRPC over TLS, for the vendor's SDK and other clients. Default 9443; 0 picks a free port.
+    proxy_port
+        The CONNECT proxy by which the vendor's CLI finds this server. Default 9444; 0 picks a free port.
+    http_port
+        Files of jobs and health checks. Default 9080; 0 picks a free port.
+    public_host
+        The name under which clients reach this server, if it is not the host.
+    require_tokens
+        Ask every call for a token, or none. Default: only off loopback.
+    max_running_jobs
+        How many jobs run at a time. Default 32.
+    log_format
+        How to write the server's log on stderr: console or json.
+    config_file
+        A settings file to use instead of the data directory's own.
+    """
+    options = {
+        "data_dir": data_dir,
+        "host": host,
+        "grpc_port": grpc_port,
+        "proxy_port": proxy_port,
+        "http_port": http_port,
+        "public_host": public_host,
+        "require_tokens": require_tokens,
+        "max_running_jobs": max_running_jobs,
+        "log_format": log_format,
+    }
+    settings = config.load(options, config_file)
+    configure_logging(settings.log_format)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: config.Settings) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    if not config.is_loopback(settings.host) and not settings.tokens_required:
+        _warn(f"ANYBODY who can reach {settings.host} can run programs here: tokens are switched off.")
+    try:
+        async with Server(settings) as server:
+            _ready(settings, server.info)
+            await stopped.wait()
+    except OSError as e:
+        raise FailedPreconditionError(
+            f"cannot listen: {e.strerror or e}; choose another port (0 picks a free one), or stop who has it"
+        ) from e
+
+
+def _ready(settings: config.Settings, info: ServerInfo) -> None:
+    if not settings.tokens_required:
+        _warn("no tokens are asked for: every user of this machine can run jobs as you. --require-tokens changes that.")
+    print(  # noqa: T201
+        f"jobsphere is ready: gRPC {info.host}:{info.grpc_port}, proxy {info.host}:{info.proxy_port}, "
+        f"HTTP {info.host}:{info.http_port}, data {settings.data_dir}. "
+        'Next, in another terminal: eval "$(jobsphere client-env)"',
+        flush=True,
+    )
+
+
+def _warn(text: str) -> None:
+    Console(stderr=True).print(f"[bold yellow]Warning:[/] {text}")

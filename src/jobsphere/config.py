@@ -1,0 +1,111 @@
+"""Settings of the server: defaults, then a TOML file, then ``JOBSPHERE_…`` variables, then the command line.
+
+Nothing is read at import: :func:`load` is called once, by the command.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobsphere.domain.errors import InvalidArgumentError
+
+CONFIG_NAME = "jobsphere.toml"
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def default_data_dir() -> Path:
+    """``$XDG_DATA_HOME/jobsphere``, by default ``~/.local/share/jobsphere``."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "jobsphere"
+
+
+class Settings(BaseSettings):
+    """All that can be set: each name is a key of the file, ``JOBSPHERE_<NAME>``, and an option of ``jobsphere up``."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBSPHERE_", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Where everything lives."""
+    host: str = "127.0.0.1"
+    """The address to listen on. Off loopback, every call needs a token."""
+    grpc_port: Port = 9443
+    """gRPC over TLS; 0 picks a free port, as for the others."""
+    proxy_port: Port = 9444
+    """The CONNECT proxy by which the vendor's client finds this server."""
+    http_port: Port = 9080
+    """Files, health and pages."""
+    public_host: str = ""
+    """The name that clients use for this server in URLs, if it is not ``host``."""
+    require_tokens: bool | None = None
+    """Whether every call needs a token. By default only when ``host`` is not a loopback address."""
+    max_running_jobs: Annotated[int, Field(ge=1)] = 32
+    """How many jobs may run at a time; the others wait in their order."""
+    python_search_path: tuple[str, ...] = ()
+    """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
+    log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
+    """How the server writes its own log on stderr."""
+
+    @property
+    def tokens_required(self) -> bool:
+        """Whether calls need a token: as set, else wherever others than this machine's users can connect."""
+        return not is_loopback(self.host) if self.require_tokens is None else self.require_tokens
+
+    @property
+    def client_host(self) -> str:
+        """The host that clients connect to."""
+        if self.public_host:
+            return self.public_host
+        return "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this machine can reach ``host``."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load(options: Mapping[str, object], config: Path | None = None) -> Settings:
+    """Settings from all sources.
+
+    Args:
+        options: What the command line names; None values count as not named.
+        config: The TOML file; by default ``jobsphere.toml`` in the data directory, if there is one.
+
+    Raises:
+        InvalidArgumentError: a value that cannot be, by its name, or a file that cannot be read.
+    """
+    named = {k: v for k, v in options.items() if v is not None}
+    try:
+        if config is None:
+            guess = Settings(**_pick(named, "data_dir")).data_dir / CONFIG_NAME  # pyright: ignore[reportArgumentType]
+            config = guess if guess.is_file() else None
+        from_file = _read(config) if config else {}
+        from_env = {k for k in Settings.model_fields if f"JOBSPHERE_{k.upper()}" in os.environ}
+        values = {k: v for k, v in from_file.items() if k not in from_env} | named
+        return Settings(**values)  # pyright: ignore[reportArgumentType]
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        known = ", ".join(Settings.model_fields)
+        raise InvalidArgumentError(f"setting {where}: {first['msg']}; the settings are: {known}") from e
+
+
+def _pick(values: Mapping[str, object], key: str) -> dict[str, object]:
+    return {key: values[key]} if key in values else {}
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as e:
+        raise InvalidArgumentError(f"config file {path}: {e}") from e

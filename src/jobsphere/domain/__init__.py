@@ -1,0 +1,1 @@
+"""What a job is and how it moves on: pure values and decisions, no I/O, the standard library only."""

@@ -1,0 +1,159 @@
+"""What one attempt is told (the plan) and what its run directory tells back (the records and the observation).
+
+The plan goes to the node as it is here; the records come back as the supervisor wrote them. Both sides speak these
+values only, whatever lies between them: a directory on this disk or an agent on another machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from jobsphere.domain.artifact import ArtifactKind, File, FileError
+from jobsphere.domain.command import OutputPlace, Placement
+from jobsphere.domain.environment import PythonEnvironment
+from jobsphere.domain.job import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPlan:
+    """Everything that a supervisor needs to carry one attempt through.
+
+    ``cmd`` is unresolved: ``literals`` and ``locations`` say what its variables stand for (see
+    :class:`jobsphere.domain.command.Layout`). ``variables`` are the job's own environment variables.
+    """
+
+    attempt_id: str
+    job_id: str
+    project_id: str
+    cmd: str
+    variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    literals: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    locations: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[Placement, ...] = ()
+    outputs: tuple[OutputPlace, ...] = ()
+    environment: PythonEnvironment | None = None
+
+
+class EndReason(StrEnum):
+    """How an attempt ended."""
+
+    EXITED = "exited"
+    """The program ran and ended by itself."""
+    FAILED = "failed"
+    """The program was never started: staging or environment failed."""
+    STOPPED = "stopped"
+    """A stop was asked for, and no process is left."""
+    LOST = "lost"
+    """The supervisor is gone without having written an end: proven by its free lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The ``started`` record: durable before the program's first instruction."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The ``exit`` record. ``code`` is the program's return code (128 + N for signal N) when it ran.
+
+    ``phase`` and ``message`` say where and why, for everything but a clean exit; ``log_bytes`` is the size of ``logs``
+    when nothing more will be written by the program.
+    """
+
+    at: datetime
+    reason: EndReason
+    code: int | None = None
+    phase: Phase | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedFile:
+    """A file in the outbox: ``name`` is its path relative to the run directory's outbox."""
+
+    kind: ArtifactKind
+    file: File
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The ``collected`` record: the outbox is complete, and ``logs`` has reached ``log_bytes``, its last size."""
+
+    at: datetime
+    files: tuple[CollectedFile, ...] = ()
+    errors: tuple[FileError, ...] = ()
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the supervisor is doing: a sentence and how far it is, 0 to 100. Not durable: it only informs."""
+
+    message: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is true about an attempt now, as far as its node can tell.
+
+    ``known``: the run directory exists. ``alive``: its lock is held. A record is there once it is durable.
+    """
+
+    known: bool
+    alive: bool = False
+    step: Step | None = None
+    started: Started | None = None
+    ended: Ended | None = None
+    collected: Collected | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopOrder:
+    """How to end an attempt: ``signal`` to the program (0: none), then SIGKILL to all of it at ``deadline``."""
+
+    signal: int = 0
+    deadline: datetime | None = None
+
+
+class LogStream(StrEnum):
+    """Where a log frame comes from."""
+
+    OUT = "out"
+    ERR = "err"
+    FILE = "file"
+
+
+SYSTEM_LOG = ".system.log"
+DOCKER_STATS = ".docker_stats.tsv"
+GPU_STATS = ".gpu_stats.tsv"
+
+
+@dataclass(frozen=True, slots=True)
+class LogFrame:
+    """A piece of log: whole lines where the program wrote whole lines, never half a character.
+
+    ``path`` names the file for :attr:`LogStream.FILE`. ``time_ns`` is nanoseconds since the epoch.
+    """
+
+    stream: LogStream
+    time_ns: int
+    content: bytes
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Some frames in the order of writing and the offset that follows them.
+
+    ``complete``: the attempt has ended and nothing follows ``offset``.
+    """
+
+    frames: tuple[LogFrame, ...]
+    offset: int
+    complete: bool

@@ -1,0 +1,196 @@
+"""The published limits of a job's spec, checked before anything is stored.
+
+Every refusal names the field, the value and the limit, so that the user can mend the config without guessing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+
+from jobsphere.domain.artifact import File, FileDesc
+from jobsphere.domain.command import normalised, stays_inside
+from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.job import JobSpec
+
+GIB = 1 << 30
+MAX_FILE_BYTES = 5 * GIB
+MAX_UPLOAD_BYTES = 10 * GIB
+MAX_LIST = 100
+MAX_FILTER_CHARS = 1000
+MAX_CONFIG_BYTES = 1 << 20
+MAX_CMD_CHARS = 128 * 1024
+MAX_NAME_CHARS = 1024
+MAX_PATH_CHARS = 4096
+WORKING_STORAGE_GB = (100, 10 * 1024)
+SIGNALS = (1, 2, 10, 12, 15)
+RESERVED_VARIABLES = ("DS_PROJECT_HOME",)
+MAX_GRACE = timedelta(days=7)
+
+_VARIABLE = re.compile(r"[0-9A-Za-z_-]{1,50}")
+_MODULE_VARIABLE = re.compile(r"_LOCAL_MODULE_[0-9]{1,6}")
+_RESOURCE_ID = re.compile(r"[0-9a-z]{20}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}")
+_ENV_NAME = re.compile(r"[^=\0]{1,256}")
+
+
+def check_spec(spec: JobSpec) -> None:
+    """Check everything about a spec that needs no look at the server's state.
+
+    Raises:
+        InvalidArgumentError: the first limit that is broken, by field name.
+    """
+    if not spec.cmd.strip():
+        _refuse("cmd", "is empty; name the command to run")
+    if len(spec.cmd) > MAX_CMD_CHARS or "\0" in spec.cmd:
+        _refuse("cmd", f"is longer than {MAX_CMD_CHARS} characters or holds a NUL")
+    _check_list_lengths(spec)
+    for file in spec.uploads():
+        _check_file(file)
+    _check_total(spec.uploads())
+    for desc in [f.desc for f in spec.input_files] + list(spec.output_files):
+        _check_desc(desc)
+    _check_overlaps("input_files", [f.desc.path for f in spec.input_files])
+    _check_overlaps("output_files", [d.path for d in spec.output_files])
+    _check_variables(spec)
+    _check_ids("s3_mount_ids", spec.s3_mount_ids)
+    _check_ids("dataset_ids", spec.dataset_ids)
+    _check_environment(spec)
+    _check_shutdown(spec)
+    _check_storage(spec)
+
+
+def _refuse(where: str, what: str) -> None:
+    raise InvalidArgumentError(f"{where}: {what}")
+
+
+def human_size(n: int) -> str:
+    """``5.0 GiB`` for 5368709120."""
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _check_list_lengths(spec: JobSpec) -> None:
+    for where, items in (
+        ("input_files", spec.input_files),
+        ("output_files", spec.output_files),
+        ("s3_mount_ids", spec.s3_mount_ids),
+        ("dataset_ids", spec.dataset_ids),
+        ("output_datasets", spec.output_datasets),
+        ("arguments", spec.arguments),
+        ("cloud_instance_types", spec.instance_types),
+    ):
+        if len(items) > MAX_LIST:
+            _refuse(where, f"{len(items)} entries, while the limit is {MAX_LIST}")
+    if not spec.instance_types:
+        _refuse("cloud_instance_types", "at least one must be named, e.g. c1.4")
+
+
+def _check_file(file: File) -> None:
+    where = f"file {file.desc.path!r}"
+    if not _SHA256.fullmatch(file.sha256):
+        _refuse(where, "sha256 must be 64 lower-case hex digits")
+    if file.size_bytes < 0:
+        _refuse(where, "size_bytes is negative")
+    if file.size_bytes > MAX_FILE_BYTES:
+        _refuse(where, f"{human_size(file.size_bytes)}, while the limit for one file is {human_size(MAX_FILE_BYTES)}")
+
+
+def _check_total(files: Iterable[File]) -> None:
+    files = list(files)
+    total = sum(f.size_bytes for f in files)
+    if total <= MAX_UPLOAD_BYTES:
+        return
+    largest = sorted(files, key=lambda f: -f.size_bytes)[:3]
+    names = ", ".join(f"{f.desc.path} ({human_size(f.size_bytes)})" for f in largest)
+    _refuse(
+        "input_files",
+        f"{human_size(total)} with modules, while the limit is {human_size(MAX_UPLOAD_BYTES)}; the largest: {names}",
+    )
+
+
+def _check_desc(desc: FileDesc) -> None:
+    where = f"path {desc.path!r}"
+    if not desc.path or len(desc.path) > MAX_PATH_CHARS or "\0" in desc.path:
+        _refuse(where, f"must have 1 to {MAX_PATH_CHARS} characters and no NUL")
+    if normalised(desc.path) in {"/", "..", "."} or normalised(desc.path).endswith("/.."):
+        _refuse(where, "names no file or folder of its own; name one")
+    if not stays_inside(desc.path) and not desc.var:
+        _refuse(where, "leaves the working directory; make it relative, or give it a var to refer to it")
+
+
+def _check_overlaps(where: str, paths: list[str]) -> None:
+    """Two entries of one list may not be the same place, nor one inside the other."""
+    clean = [normalised(p) for p in paths]
+    seen = set(clean)
+    if len(seen) != len(clean):
+        twice = next(p for p, n in Counter(clean).items() if n > 1)
+        _refuse(where, f"the path {twice!r} is named twice")
+    for path in clean:
+        parts = path.split("/")
+        for i in range(1, len(parts)):
+            parent = "/".join(parts[:i])
+            if parent in seen:
+                _refuse(where, f"{path!r} lies inside {parent!r}, which is named as well")
+
+
+def _check_variables(spec: JobSpec) -> None:
+    names = [f.desc.var for f in spec.input_files if f.desc.var]
+    names += [d.var for d in spec.output_files if d.var]
+    names += [a.name for a in spec.arguments]
+    names += [d.var for d in spec.output_datasets]
+    for name in names:
+        if not _VARIABLE.fullmatch(name):
+            _refuse(f"var {name!r}", "must have 1 to 50 of the characters 0-9 A-Z a-z _ -")
+        if name in RESERVED_VARIABLES:
+            _refuse(f"var {name!r}", "is reserved; choose another name")
+    names += [*spec.s3_mount_ids, *spec.dataset_ids]
+    for name, n in Counter(names).items():
+        if n > 1:
+            _refuse(f"var {name!r}", "is used more than once; each name may stand for one thing only")
+
+
+def _check_ids(where: str, ids: tuple[str, ...]) -> None:
+    for value in ids:
+        if not _RESOURCE_ID.fullmatch(value):
+            _refuse(where, f"{value!r} is not an id: 20 of the characters 0-9 a-z")
+
+
+def _check_environment(spec: JobSpec) -> None:
+    for name, value in spec.env.vars:
+        if not _ENV_NAME.fullmatch(name) or "\0" in value:
+            _refuse("env.vars", f"{name!r} is not the name of an environment variable, or its value holds a NUL")
+    python = spec.env.python_env
+    if python is None:
+        return
+    if python.python_version and not _PYTHON_VERSION.fullmatch(python.python_version):
+        _refuse("python_version", f"{python.python_version!r} is not a version as major.minor, e.g. 3.11")
+    for module in python.local_modules:
+        if module.desc.var and not _MODULE_VARIABLE.fullmatch(module.desc.var):
+            _refuse("local_modules", f"var {module.desc.var!r} is not _LOCAL_MODULE_<number>")
+
+
+def _check_shutdown(spec: JobSpec) -> None:
+    graceful = spec.graceful_shutdown
+    if graceful is None:
+        return
+    if graceful.signal and graceful.signal not in SIGNALS:
+        _refuse(
+            "graceful_shutdown_parameters.signal", f"{graceful.signal} is not one of {', '.join(map(str, SIGNALS))}"
+        )
+    if graceful.timeout_s is not None and not 0 <= graceful.timeout_s <= MAX_GRACE.total_seconds():
+        _refuse("graceful_shutdown_parameters.timeout", f"must be between 0 and {MAX_GRACE.days} days")
+
+
+def _check_storage(spec: JobSpec) -> None:
+    storage = spec.working_storage
+    low, high = WORKING_STORAGE_GB
+    if storage is not None and not low <= storage.size_gb <= high:
+        _refuse("extended_working_storage.size_gb", f"{storage.size_gb}, while it must be {low} to {high}")

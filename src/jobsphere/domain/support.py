@@ -1,0 +1,45 @@
+"""What this version does not do yet, said at Create: nothing that a job asks for is silently left out."""
+
+from __future__ import annotations
+
+from jobsphere.domain.errors import UnsupportedError
+from jobsphere.domain.job import JobSpec
+
+
+def check_supported(spec: JobSpec) -> None:
+    """Refuse what no part of this server brings.
+
+    Raises:
+        UnsupportedError: naming the first field of the spec that cannot be honoured, and what can be used instead.
+    """
+    python = spec.env.python_env
+    missing: tuple[tuple[bool, str, str], ...] = (
+        (bool(spec.s3_mount_ids), "s3_mount_ids", "S3 connectors; pass the files as inputs"),
+        (bool(spec.dataset_ids), "dataset_ids", "datasets; pass the files as inputs"),
+        (bool(spec.output_datasets), "output_datasets", "output datasets; name the directory in outputs"),
+        (spec.attach_project_disk, "attach_project_disk", "the project disk; pass the files as inputs"),
+        (
+            spec.working_storage is not None,
+            "extended_working_storage",
+            "a volume for it; leave the section out to work on the server's own disk",
+        ),
+        (bool(spec.spark_connector_id), "spark_parameters", "Spark connectors"),
+        (
+            bool(spec.env.docker_image_resource_id),
+            "env.docker_image_resource_id",
+            "Docker images; leave it out to run on the server's own system",
+        ),
+        (
+            spec.env.docker_image_spec is not None,
+            "env.docker_image_spec",
+            "Docker images; leave it out to run on the server's own system",
+        ),
+        (
+            python is not None and bool(python.conda_yaml),
+            "env.python_env.conda_yaml",
+            "conda environments; list the packages in requirements",
+        ),
+    )
+    for asked, where, what in missing:
+        if asked:
+            raise UnsupportedError(f"{where}: this jobsphere server does not have {what}")

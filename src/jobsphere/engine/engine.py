@@ -1,0 +1,88 @@
+"""The engine: one queue of jobs to look at, fed by hints and by a look at everything now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from jobsphere.domain.errors import JobsphereError
+from jobsphere.domain.job import LIVE_STATUSES
+from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
+from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.reconciler import Reconciler, job_id_of
+from jobsphere.engine.retention import Retention
+from jobsphere.engine.work import KeyedQueue
+
+_WORKERS = 16
+log = structlog.get_logger()
+
+
+class Engine:
+    """Moves all jobs on.
+
+    Args:
+        store, runner, blobs, clock: The ports.
+        retention: Clears what has expired.
+        changed: Called with a job's id after each stored change.
+        places: How many attempts may run at a time.
+        look_again_s: How often everything live is looked at, hint or no hint.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        runner: Runner,
+        blobs: BlobStore,
+        clock: Clock,
+        retention: Retention,
+        changed: Callable[[str], None],
+        places: int,
+        look_again_s: float,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._retention = retention
+        self._look_again_s = look_again_s
+        self._dispatcher = Dispatcher(places)
+        self._reconciler = Reconciler(store, runner, blobs, clock, self._dispatcher, changed, self.wake)
+        self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take up every live job where it is, then follow hints.
+
+        One job that cannot be taken up stops no other.
+        """
+        live = await self._store.jobs_in(LIVE_STATUSES)
+        for job in live:
+            if job.attempt is not None:
+                self._dispatcher.keep(job)
+        self._runner.subscribe(lambda attempt: self.wake(job_id_of(attempt)))
+        self._queue.start()
+        for job in live:
+            self.wake(job.id)
+        for attempt in await self._runner.attempts():
+            self.wake(job_id_of(attempt))
+        self._tasks = [asyncio.create_task(self._look_again()), asyncio.create_task(self._retention.run())]
+
+    def wake(self, job_id: str) -> None:
+        """Look at the job soon."""
+        self._queue.add(job_id)
+
+    async def stop(self) -> None:
+        """Stop moving jobs on. Their attempts run on; the next start takes them up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._queue.stop()
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_again_s)
+            try:
+                for job in await self._store.jobs_in(LIVE_STATUSES):
+                    self.wake(job.id)
+            except JobsphereError as e:
+                log.error("live jobs cannot be listed", reason=e.public, **e.context)

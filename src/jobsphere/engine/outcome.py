@@ -1,0 +1,72 @@
+"""From what the run directory says to the events that the lifecycle understands: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from jobsphere.domain.artifact import ArtifactKind, Artifacts
+from jobsphere.domain.attempt import Collected, Ended, EndReason, Observation
+from jobsphere.domain.job import Failure, Job, JobStatus, Phase
+from jobsphere.domain.lifecycle import (
+    Advanced,
+    AttemptFailed,
+    AttemptStopped,
+    Event,
+    OutputsCommitted,
+    ProgramExited,
+    ProgramStarted,
+)
+
+
+def artifacts_of(collected: Collected) -> Artifacts:
+    """The job's files, by kind, in the order of collection."""
+    kinds = {
+        kind: tuple(c.file for c in collected.files if c.kind is kind)
+        for kind in (ArtifactKind.OUTPUT, ArtifactKind.LOG, ArtifactKind.DIAGNOSTIC)
+    }
+    return Artifacts(
+        kinds[ArtifactKind.OUTPUT], kinds[ArtifactKind.LOG], kinds[ArtifactKind.DIAGNOSTIC], collected.errors
+    )
+
+
+def events_of(job: Job, seen: Observation) -> Iterator[Event]:
+    """The events that an observation means for ``job``, in their order.
+
+    Whoever applies them has seen to it before that the collected files are committed blobs.
+    """
+    if seen.step is not None and seen.started is None:
+        yield Advanced(seen.step.message, seen.step.percent)
+    if seen.started is not None:
+        yield ProgramStarted(seen.started.at)
+    ended = seen.ended
+    if ended is None:
+        return
+    if ended.reason is EndReason.EXITED and ended.code is not None:
+        yield ProgramExited(ended.at, ended.code, ended.message)
+    if seen.collected is not None:
+        yield _end(job, ended, artifacts_of(seen.collected))
+
+
+def _end(job: Job, ended: Ended, artifacts: Artifacts) -> Event:
+    if job.status is JobStatus.CANCELLING:
+        return AttemptStopped(ended.at, artifacts)
+    if ended.reason is EndReason.EXITED:
+        return OutputsCommitted(artifacts)
+    return AttemptFailed(ended.at, Failure(ended.phase or Phase.MACHINE, _message(ended)), artifacts)
+
+
+def _message(ended: Ended) -> str:
+    if ended.reason is EndReason.STOPPED:
+        return "The attempt was stopped from outside, not by a cancel"
+    return ended.message or f"The attempt ended ({ended.reason}) and left no reason"
+
+
+def vanished(job: Job, now: datetime) -> Event | None:
+    """What it means that a job's attempt has no run directory; None: it is still to be launched."""
+    if job.status is JobStatus.PREPARING:
+        return None
+    if job.status is JobStatus.CANCELLING and job.started_at is None:
+        return AttemptStopped(now)
+    message = "The run directory of the attempt is gone from its node, and with it the job's log and outputs"
+    return AttemptFailed(now, Failure(Phase.MACHINE, message))

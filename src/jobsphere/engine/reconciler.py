@@ -1,0 +1,194 @@
+"""Reconciling one job: load it, look at its attempt, act on the difference, store the outcome guarded.
+
+Nothing here is remembered between two looks but when a launch was last asked for: after a crash the same look at the
+same facts does the same again, and every action may be repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, StopOrder
+from jobsphere.domain.command import lay_out
+from jobsphere.domain.environment import canonical
+from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
+from jobsphere.domain.job import Attempt, Job, JobStatus
+from jobsphere.domain.lifecycle import AttemptStopped, Event, Placed, Waiting, decide
+from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
+from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.outcome import events_of, vanished
+
+_LAUNCH_AGAIN_S = 5.0
+log = structlog.get_logger()
+
+
+def attempt_id(job_id: str, number: int = 1) -> str:
+    """The id of a job's attempt: it names the job, so that a hint about one leads to the other."""
+    return f"{job_id}-{number}"
+
+
+def job_id_of(attempt: str) -> str:
+    """The job that an attempt id belongs to."""
+    return attempt.rpartition("-")[0]
+
+
+def plan_of(job: Job, attempt: Attempt) -> AttemptPlan:
+    """What the supervisor is told."""
+    layout = lay_out(job.spec)
+    python = job.spec.env.python_env
+    return AttemptPlan(
+        attempt_id=attempt.id,
+        job_id=job.id,
+        project_id=job.project_id,
+        cmd=job.spec.cmd,
+        variables=job.spec.env.vars,
+        literals=layout.literals,
+        locations=layout.locations,
+        inputs=layout.inputs,
+        outputs=layout.outputs,
+        environment=canonical(python) if python else None,
+    )
+
+
+class Reconciler:
+    """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        runner: Runner,
+        blobs: BlobStore,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        changed: Callable[[str], None],
+        wake: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._blobs = blobs
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._changed = changed
+        self._wake = wake
+        self._monotonic = monotonic
+        self._launched: dict[str, float] = {}
+
+    async def reconcile(self, job_id: str) -> None:
+        """Do for the job what is to be done now. Never raises: what fails is logged, and done at the next look."""
+        try:
+            await self._reconcile(job_id)
+        except UnavailableError as e:
+            log.warning("job waits for a part of the server", job=job_id, reason=e.public, **e.context)
+        except JobsphereError as e:
+            log.error("job cannot be moved on", job=job_id, reason=e.public, **e.context)
+        except Exception:
+            log.exception("job cannot be moved on", job=job_id)
+
+    async def _reconcile(self, job_id: str) -> None:
+        try:
+            job = await self._store.get_job(job_id)
+        except NotFoundError:
+            await self._forget(job_id)
+            return
+        if job.status.terminal:
+            await self._finish(job)
+        elif job.attempt is not None:
+            self._dispatcher.keep(job)
+            await self._look(job, job.attempt)
+        elif job.status is JobStatus.PREPARING:
+            await self._place(job)
+        elif job.status is JobStatus.CANCELLING:
+            await self._apply(job, [AttemptStopped(self._clock.now())])
+
+    async def _place(self, job: Job) -> None:
+        instance_type = self._dispatcher.place(job)
+        if instance_type is None:
+            await self._apply(job, [Waiting(self._dispatcher.why_waiting(job))])
+            return
+        attempt = Attempt(attempt_id(job.id), self._runner.node, self._clock.now())
+        placed = await self._apply(job, [Placed(attempt, instance_type)])
+        if placed is not None:
+            await self._launch(placed, attempt)
+
+    async def _look(self, job: Job, attempt: Attempt) -> None:
+        seen = await self._runner.observe(attempt.id)
+        if not seen.known:
+            event = vanished(job, self._clock.now())
+            if event is None:
+                await self._launch(job, attempt)
+            else:
+                await self._apply(job, [event])
+            return
+        if job.status is JobStatus.CANCELLING and job.cancel is not None and seen.ended is None:
+            await self._runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
+        if seen.collected is None and not seen.alive:
+            await self._launch(job, attempt)
+        await self._advance(job, attempt, seen)
+
+    async def _advance(self, job: Job, attempt: Attempt, seen: Observation) -> None:
+        if seen.collected is not None:
+            await self._commit(job, attempt, seen.collected)
+        done = await self._apply(job, list(events_of(job, seen)))
+        if done is not None and done.status.terminal:
+            await self._finish(done)
+
+    async def _launch(self, job: Job, attempt: Attempt) -> None:
+        """Ask for a supervisor, unless one was asked for so recently that it may still be on its way to the lock."""
+        now = self._monotonic()
+        if now - self._launched.get(attempt.id, -_LAUNCH_AGAIN_S) < _LAUNCH_AGAIN_S:
+            return
+        self._launched[attempt.id] = now
+        try:
+            await self._runner.launch(plan_of(job, attempt))
+        except JobsphereError:
+            del self._launched[attempt.id]
+            raise
+
+    async def _commit(self, job: Job, attempt: Attempt, collected: Collected) -> None:
+        """Make blobs of the files in the outbox."""
+        for item in collected.files:
+            path = self._runner.outbox(attempt.id, item.name)
+            await self._blobs.adopt(job.project_id, item.file.sha256, item.file.size_bytes, path)
+
+    async def _apply(self, job: Job, events: list[Event]) -> Job | None:
+        """Decide and store: one write for all that happened since the last look.
+
+        A short job starts, exits and is collected between two looks; its statuses in between were never visible, and
+        the records that prove them are durable. None if nothing changed or somebody else was first: they wake us.
+        """
+        new = job
+        for event in events:
+            new, _ = decide(new, event, self._clock.now())
+        if new is job or not await self._store.update_job(new, job):
+            return None
+        self._changed(job.id)
+        return new
+
+    async def _finish(self, job: Job) -> None:
+        """Give back what an ended job held. Repeated at start for every attempt that was not tidied."""
+        if job.attempt is not None:
+            await self._tidy(job, job.attempt)
+        self._release(job.id)
+
+    async def _tidy(self, job: Job, attempt: Attempt) -> None:
+        seen = await self._runner.observe(attempt.id)
+        if seen.collected is not None and not job.data_cleared:
+            # A sweep may have freed an equal blob of another job between the adoption and the write that refers to it.
+            hashes = {c.file.sha256 for c in seen.collected.files}
+            if await self._blobs.missing(job.project_id, hashes):
+                await self._commit(job, attempt, seen.collected)
+        await self._runner.tidy(attempt.id)
+
+    async def _forget(self, job_id: str) -> None:
+        """Remove what a deleted job left on the node: a crash may have come between its row and its run directory."""
+        await self._runner.remove(attempt_id(job_id))
+        self._release(job_id)
+
+    def _release(self, job_id: str) -> None:
+        self._launched.pop(attempt_id(job_id), None)
+        for other in self._dispatcher.release(job_id):
+            self._wake(other)

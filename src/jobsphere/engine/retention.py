@@ -1,0 +1,52 @@
+"""Clearing the data of jobs whose time has come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from jobsphere.domain.errors import JobsphereError
+from jobsphere.domain.job import Job
+from jobsphere.domain.ports import Clock, JobStore
+
+_BATCH = 100
+log = structlog.get_logger()
+
+
+class Retention:
+    """Looks for expired data every ``interval_s`` seconds and has it cleared by ``clear``."""
+
+    def __init__(
+        self, store: JobStore, clock: Clock, clear: Callable[[Job], Awaitable[Job]], interval_s: float
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._clear = clear
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await self.sweep()
+            await asyncio.sleep(self._interval_s)
+
+    async def sweep(self) -> int:
+        """Clear all that has expired by now; how many jobs that was. One that cannot be cleared stops no other."""
+        cleared = 0
+        while jobs := await self._store.expired_jobs(self._clock.now(), _BATCH):
+            done = [await self._clear_one(job) for job in jobs]
+            cleared += sum(done)
+            if not any(done):
+                break
+        return cleared
+
+    async def _clear_one(self, job: Job) -> bool:
+        try:
+            await self._clear(job)
+        except JobsphereError as e:
+            log.error("expired data cannot be cleared", job=job.id, reason=e.public, **e.context)
+            return False
+        log.info("expired data cleared", job=job.id)
+        return True

@@ -1,0 +1,1 @@
+"""Python environments: found by fingerprint, or built once. Standard library only: this runs in supervisors."""

@@ -1,0 +1,154 @@
+"""Environments by fingerprint: found in a moment, or built once however many ask.
+
+::
+
+    <data>/environments/<fingerprint>/              the prefix, built where it stays: it cannot be moved
+    <data>/environments/<fingerprint>.ready         there once the prefix is complete; its time: the last use
+    <data>/environments/<fingerprint>.lock          held (flock, exclusive) by who builds; says who that is
+    <data>/environments/<fingerprint>.use           held (flock, shared) by each user of the prefix, to its end
+    <data>/environments/<fingerprint>.requirements  what the installer was given
+    <data>/cache/uv/                                the installer's cache: on the same disk, so that files are linked
+
+A crash at any point leaves a prefix without ``.ready``: the next one to ask builds it again from nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from jobsphere.domain.environment import PythonEnvironment
+from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuilder, Workbench
+from jobsphere.environments.disk import lock_is_free, open_lock, sync_file_system, write_durably
+from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interpreter
+from jobsphere.environments.masking import masker
+from jobsphere.environments.orphans import end_orphans
+from jobsphere.environments.uv import Uv, index_urls, uv_environment
+
+POLL_S = 0.1
+BUILD_MARK = "JOBSPHERE_BUILD"
+"""Set in the environment of every program of a build: what a killed supervisor leaves running is known by it."""
+
+
+def open_builder(data_dir: Path, search_path: Sequence[str] = DEFAULT_SEARCH_PATH) -> EnvironmentBuilder:
+    """The builder of a node. Opening it touches nothing.
+
+    Args:
+        data_dir: The node's data directory, by an absolute path that stays the same.
+        search_path: Where interpreters are looked for; see :mod:`jobsphere.environments.interpreters`.
+    """
+    return CachedEnvironments(data_dir, search_path)
+
+
+class CachedEnvironments:
+    """The :class:`jobsphere.domain.ports.EnvironmentBuilder` of one host; any number of processes may share it."""
+
+    def __init__(self, data_dir: Path, search_path: Sequence[str]) -> None:
+        self._root = data_dir / "environments"
+        self._cache = data_dir / "cache" / "uv"
+        self._search_path = search_path
+        self._platform = f"{sysconfig.get_platform()} {' '.join(platform.libc_ver())}"
+        self._in_use: dict[str, int] = {}
+
+    def ensure(self, environment: PythonEnvironment, bench: Workbench) -> BuiltEnvironment:
+        """The prefix, held against removal until this process ends. Without a version: the server's own.
+
+        Raises:
+            EnvironmentBuildError: no such interpreter, or the requirements cannot be satisfied.
+        """
+        if not environment.python_version:
+            environment = replace(environment, python_version=f"{sys.version_info[0]}.{sys.version_info[1]}")
+        fingerprint = environment.fingerprint(self._platform)
+        prefix = self._root / fingerprint
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._hold(fingerprint, bench)
+        if self._is_ready(prefix):
+            return BuiltEnvironment(prefix, hit=True)
+        with self._building(fingerprint, bench):
+            # Somebody else may have built it while this one waited.
+            if self._is_ready(prefix):
+                return BuiltEnvironment(prefix, hit=True)
+            self._build(environment, prefix, bench)
+        return BuiltEnvironment(prefix, hit=False)
+
+    def _hold(self, fingerprint: str, bench: Workbench) -> None:
+        """Take the shared lock. It is never given back: the program of this process runs in the prefix."""
+        if fingerprint in self._in_use:
+            return
+        fd = open_lock(self._root / f"{fingerprint}.use")
+        try:
+            while not lock_is_free(fd, fcntl.LOCK_SH):
+                bench.pause(POLL_S)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._in_use[fingerprint] = fd
+
+    def _is_ready(self, prefix: Path) -> bool:
+        """Whether the prefix is complete, is where it was built, and has its interpreter still. Notes the use."""
+        ready = prefix.with_suffix(".ready")
+        try:
+            record = json.loads(ready.read_bytes())
+            os.utime(ready)
+        except FileNotFoundError:
+            return False
+        return record["prefix"] == str(prefix) and (prefix / "bin" / "python").exists()
+
+    @contextmanager
+    def _building(self, fingerprint: str, bench: Workbench) -> Generator[None]:
+        """Be the only one that builds it; tell the user, once, what is waited for."""
+        fd = open_lock(self._root / f"{fingerprint}.lock")
+        try:
+            told = False
+            while not lock_is_free(fd, fcntl.LOCK_EX):
+                if not told:
+                    bench.log(f"waiting for the same environment, being built for another job{_builder(fd)}")
+                    told = True
+                bench.pause(POLL_S)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()} since {time.strftime('%H:%M:%S')}".encode(), 0)
+            yield
+        finally:
+            os.close(fd)
+
+    def _build(self, environment: PythonEnvironment, prefix: Path, bench: Workbench) -> None:
+        began = time.monotonic()
+        self._clear(prefix)
+        bench.log(
+            f"building environment {prefix.name[:12]}: Python {environment.python_version}, "
+            f"{len(environment.requirements)} requirements"
+        )
+        env = uv_environment(environment, self._cache) | {BUILD_MARK: str(prefix)}
+        python = find_interpreter(environment.python_version, self._search_path, env, bench)
+        uv = Uv(env, masker(index_urls(env)), bench)
+        uv.make_prefix(prefix, python or environment.python_version)
+        if environment.requirements:
+            listed = prefix.with_suffix(".requirements")
+            listed.write_text("".join(f"{line}\n" for line in environment.requirements))
+            uv.install(prefix, listed, environment.no_deps)
+        sync_file_system(prefix)
+        record = {"prefix": str(prefix), "seconds": round(time.monotonic() - began, 3)}
+        write_durably(prefix.with_suffix(".ready"), json.dumps(record).encode())
+
+    def _clear(self, prefix: Path) -> None:
+        """Remove what a build that never ended has left, and end what is still at it."""
+        prefix.with_suffix(".ready").unlink(missing_ok=True)
+        if prefix.exists():
+            end_orphans(f"{BUILD_MARK}={prefix}")
+            shutil.rmtree(prefix)
+
+
+def _builder(fd: int) -> str:
+    """Who builds: what its lock file says, if it came to write it."""
+    who = os.pread(fd, 100, 0).decode(errors="replace")
+    return f" ({who})" if who else ""

@@ -1,0 +1,45 @@
+"""The process that owns this machine's supervisors: ``python -m jobsphere.node --data-dir DIR``.
+
+Started by the local runner; goes on in the background when it is ready to launch attempts. Imports the standard library
+and what a supervisor needs, and no more: every supervisor is a fork of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jobsphere.blob.paths import blob_path
+from jobsphere.domain.errors import NotFoundError
+from jobsphere.domain.ports import EnvironmentBuilder
+from jobsphere.runner import spawner
+from jobsphere.runner.supervisor import Supervisor
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve launches for a data directory until there is nothing left to do."""
+    parser = argparse.ArgumentParser(prog="python -m jobsphere.node", description="Carries the jobs of this machine.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--idle", type=float, default=spawner.IDLE_S, help="seconds to stay with nothing to do")
+    parser.add_argument(
+        "--python-search-path", action="append", default=[], help="a folder to look for interpreters in first"
+    )
+    options = parser.parse_args(argv)
+    data = options.data_dir.resolve()
+
+    def source(project_id: str, sha256: str) -> Path:
+        path = blob_path(data / "blobs", project_id, sha256)
+        if not path.is_file():
+            raise NotFoundError("its bytes are not stored any more; create the job again to upload them")
+        return path
+
+    def builder() -> EnvironmentBuilder:
+        from jobsphere.environments.cache import DEFAULT_SEARCH_PATH, open_builder  # a plain job never pays for it
+
+        return open_builder(data, [*options.python_search_path, *DEFAULT_SEARCH_PATH])
+
+    spawner.serve(str(data / "run"), Supervisor(source, builder).carry, options.idle)
+
+
+if __name__ == "__main__":
+    main()

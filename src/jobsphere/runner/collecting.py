@@ -1,0 +1,179 @@
+"""Gathers what an attempt leaves behind into the outbox: outputs, then logs and diagnostics.
+
+May be repeated from the start after a kill at any instant: a member of the outbox has its final name only when it is
+whole, and what was gathered before is taken as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from jobsphere.domain.artifact import ArtifactKind, Compression, File, FileDesc, FileError, FileErrorType
+from jobsphere.domain.attempt import (
+    DOCKER_STATS,
+    GPU_STATS,
+    SYSTEM_LOG,
+    Collected,
+    CollectedFile,
+    Ended,
+    EndReason,
+    LogStream,
+)
+from jobsphere.domain.command import OutputPlace, normalised
+from jobsphere.domain.limits import MAX_FILE_BYTES, human_size
+from jobsphere.runner.archive import ArchiveError, FolderPacker, file_sha256, is_inside
+from jobsphere.runner.bench import Bench
+from jobsphere.runner.frames import all_frames
+from jobsphere.runner.rundir import OUTBOX, sync_directory
+
+_LOGS = {
+    (LogStream.OUT, ""): (ArtifactKind.LOG, "stdout.txt"),
+    (LogStream.ERR, ""): (ArtifactKind.LOG, "stderr.txt"),
+    (LogStream.FILE, SYSTEM_LOG): (ArtifactKind.LOG, "system.log"),
+    (LogStream.FILE, DOCKER_STATS): (ArtifactKind.DIAGNOSTIC, "docker_stats.tsv"),
+    (LogStream.FILE, GPU_STATS): (ArtifactKind.DIAGNOSTIC, "gpu_stats.tsv"),
+}
+_SHOWN_PROBLEMS = 10
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class _Found:
+    files: list[CollectedFile] = field(default_factory=list[CollectedFile])
+    errors: list[FileError] = field(default_factory=list[FileError])
+
+
+def collect(bench: Bench, ended: Ended) -> Collected:
+    """Fill the outbox, durably; no process of the attempt is left. The log is written to for the last time.
+
+    That an output is missing is worth a word only if the program ended by itself.
+    """
+    begin, found = time.monotonic(), _Found()
+    for number, place in enumerate(bench.plan.outputs):
+        _collect_output(bench, number, place, found)
+    if ended.reason is not EndReason.EXITED:
+        found.errors = [e for e in found.errors if e.type is not FileErrorType.NOT_FOUND]
+    _report(bench, found, time.monotonic() - begin)
+    bench.logs.sync()
+    _collect_logs(bench, found)
+    sync_directory(bench.run_directory.at(OUTBOX))
+    return Collected(datetime.now(UTC), tuple(found.files), tuple(found.errors), bench.logs.size)
+
+
+def _report(bench: Bench, found: _Found, seconds: float) -> None:
+    if bench.plan.outputs:
+        size = human_size(sum(f.file.size_bytes for f in found.files))
+        of = f"{len(found.files)} of {len(bench.plan.outputs)}"
+        bench.log(f"Collected {of} outputs ({size}) in {seconds:.3f} s")
+    for error in found.errors:
+        bench.log(error.description)
+
+
+def _collect_output(bench: Bench, number: int, place: OutputPlace, found: _Found) -> None:
+    def fail(text: object, kind: FileErrorType = FileErrorType.UPLOAD_FAILED) -> None:
+        found.errors.append(FileError(f"Output {place.desc.path!r}: {text}", kind, place.desc))
+
+    try:
+        name, packing, problems = _bring(bench, place, f"output-{number}")
+        found.files.append(_collected(bench, ArtifactKind.OUTPUT, place.desc, name, packing))
+        for problem in problems:
+            fail(problem)
+    except FileNotFoundError:
+        fail("the program did not create it", FileErrorType.NOT_FOUND)
+    except ArchiveError as error:
+        fail(error)
+    except OSError as error:
+        fail(error.strerror or error)
+
+
+def _bring(bench: Bench, place: OutputPlace, name: str) -> tuple[str, Compression, list[str]]:
+    """Put an output into the outbox: its name there, how it is packed, and what of it had to be left out."""
+    outbox = bench.run_directory.at(OUTBOX)
+    root = os.path.realpath(bench.run_directory.path)
+    location = os.path.join(root, place.location)
+    real = os.path.realpath(location)
+    os.lstat(location)
+    if not is_inside(real, root) or real == root:
+        raise ArchiveError("a link that leads out of the job's folders; it is not followed")
+    if os.path.isdir(real):
+        packed = os.path.join(outbox, f"{name}.zip")
+        return f"{name}.zip", Compression.ZIP, _pack(root, real, place, packed)
+    if not os.path.isfile(real):
+        raise ArchiveError("a link to nothing" if not os.path.lexists(real) else "neither a file nor a folder")
+    _link(real, os.path.join(outbox, name))
+    return name, Compression.NONE, []
+
+
+def _link(real: str, target: str) -> None:
+    """A second name for the file: its bytes stay where they are, and nobody is left to write to them."""
+    if (size := os.stat(real).st_size) > MAX_FILE_BYTES:
+        raise ArchiveError(f"{human_size(size)}, while the limit for one file is {human_size(MAX_FILE_BYTES)}")
+    if not os.path.exists(target):
+        os.chmod(real, 0o600)
+        os.link(real, target)
+
+
+def _pack(root: str, folder: str, place: OutputPlace, target: str) -> list[str]:
+    packer = FolderPacker(root, MAX_FILE_BYTES)
+    try:
+        packer.pack(folder, posixpath.basename(normalised(place.desc.path)), f"{target}.tmp")
+    except ArchiveError:
+        os.unlink(f"{target}.tmp")
+        raise
+    os.rename(f"{target}.tmp", target)
+    shown, more = packer.problems[:_SHOWN_PROBLEMS], len(packer.problems) - _SHOWN_PROBLEMS
+    return [*shown, f"and {more} more like these"] if more > 0 else shown
+
+
+def _collect_logs(bench: Bench, found: _Found) -> None:
+    """One file for each kind of frame, present even when it is empty."""
+    outbox = bench.run_directory.at(OUTBOX)
+    try:
+        present = _split_frames(bench, outbox)
+    except OSError as error:
+        what = error.strerror or error
+        found.errors += [
+            FileError(f"Log {name}: {what}", FileErrorType.UPLOAD_FAILED, log_file_name=name)
+            for kind, name in _LOGS.values()
+            if kind is ArtifactKind.LOG
+        ]
+        return
+    for kind, name in present:
+        found.files.append(_collected(bench, kind, FileDesc(name), name, Compression.NONE))
+
+
+def _split_frames(bench: Bench, outbox: str) -> list[tuple[ArtifactKind, str]]:
+    writers = {
+        key: open(os.path.join(outbox, name), "wb", buffering=_BUFFER_BYTES)  # noqa: SIM115
+        for key, (_, name) in _LOGS.items()
+        if key[1] != GPU_STATS
+    }
+    try:
+        for frame in all_frames(bench.logs.fd):
+            key = frame.stream, frame.path
+            if key not in writers:
+                writers[key] = open(os.path.join(outbox, _LOGS[key][1]), "wb", buffering=_BUFFER_BYTES)  # noqa: SIM115
+            writers[key].write(frame.content)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return [_LOGS[key] for key in _LOGS if key in writers]
+
+
+def _collected(bench: Bench, kind: ArtifactKind, desc: FileDesc, name: str, packing: Compression) -> CollectedFile:
+    path = bench.run_directory.at(OUTBOX, name)
+    sha256, size = file_sha256(path)
+    _sync_file(path)
+    return CollectedFile(kind, File(desc, sha256, size, packing), name)
+
+
+def _sync_file(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,143 @@
+"""The ``logs`` file: append-only frames, written by one supervisor and read by anybody at any time.
+
+A frame is a header (payload length u32, nanoseconds since the epoch u64, stream u8, length of the path u8; little
+endian), the path (for a file's stream) and 1 to 65536 bytes of content. An offset is a position in the file. A tail
+that is no whole frame is not there yet: its writer is about to complete it, or was killed, and then the next cuts it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterator, Sequence
+
+from jobsphere.domain.attempt import LogFrame, LogStream
+from jobsphere.domain.errors import InvalidArgumentError
+
+MAX_CONTENT = 64 * 1024
+_HEADER = struct.Struct("<IQBB")
+_WINDOW = 1 << 20
+_LARGEST = _HEADER.size + 255 + MAX_CONTENT
+_STREAMS = {1: LogStream.OUT, 2: LogStream.ERR, 3: LogStream.FILE}
+_CODES = {stream: code for code, stream in _STREAMS.items()}
+_TIMES = range(946_684_800 * 10**9, 1 << 63)
+"""From the year 2000 on: a header with another time is none."""
+
+
+class LogWriter:
+    """Appends frames. A write that fails leaves the file as it was before.
+
+    Args:
+        path: The file, made if it is not there. What a killed writer left half-written at its end is cut off.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.size = whole_size(self.fd)
+        os.ftruncate(self.fd, self.size)
+
+    def append(self, stream: LogStream, contents: Sequence[bytes], path: str = "") -> None:
+        """Write a frame for each content (none empty, none over 64 KiB), with one system call for all of them.
+
+        Raises:
+            OSError: no room, for example; none of them is in the file.
+        """
+        if not contents:
+            return
+        name, code, now = path.encode(), _CODES[stream], time.time_ns()
+        parts: list[bytes] = []
+        for content in contents:
+            parts += (_HEADER.pack(len(name) + len(content), now, code, len(name)) + name, content)
+        total = sum(map(len, parts))
+        try:
+            self._write(parts, total)
+        except OSError:
+            os.ftruncate(self.fd, self.size)
+            raise
+        self.size += total
+
+    def _write(self, parts: list[bytes], total: int) -> None:
+        done = os.writev(self.fd, parts) if len(parts) <= 1024 else 0
+        if done < total:
+            rest = memoryview(b"".join(parts))[done:]
+            while rest:
+                rest = rest[os.write(self.fd, rest) :]
+
+    def sync(self) -> None:
+        """Make all of it durable."""
+        os.fdatasync(self.fd)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self.fd)
+
+
+def read_frames(fd: int, offset: int, limit_bytes: int) -> tuple[list[LogFrame], int]:
+    """Whole frames from ``offset`` on and the offset behind them: about ``limit_bytes`` of content, at least one frame.
+
+    Raises:
+        InvalidArgumentError: no frame begins at ``offset``.
+    """
+    if not 0 <= offset <= os.fstat(fd).st_size:
+        raise _bad_offset(offset)
+    data = os.pread(fd, max(limit_bytes, 0) + _LARGEST, offset)
+    frames: list[LogFrame] = []
+    position = content = 0
+    while content < max(limit_bytes, 1):
+        end = _frame_end(data, position, offset)
+        if end is None or end > len(data):
+            break
+        frames.append(_frame(data, position, end))
+        content += len(frames[-1].content)
+        position = end
+    return frames, offset + position
+
+
+def all_frames(fd: int) -> Iterator[LogFrame]:
+    """Every whole frame, in order."""
+    offset = 0
+    while True:
+        frames, offset = read_frames(fd, offset, _WINDOW)
+        if not frames:
+            return
+        yield from frames
+
+
+def whole_size(fd: int, start: int = 0) -> int:
+    """The offset behind the last whole frame; ``start`` is one that is known to be a frame's begin."""
+    size = os.fstat(fd).st_size
+    offset = start
+    while offset < size:
+        window = os.pread(fd, 4096, offset)
+        position = 0
+        while (end := _frame_end(window, position, offset)) is not None:
+            if offset + end > size:
+                return offset + position
+            position = end
+        if position == 0:
+            break
+        offset += position
+    return offset
+
+
+def _frame_end(data: bytes, position: int, base: int) -> int | None:
+    """Where the frame at ``position`` ends (maybe beyond ``data``); None if its header is not all there."""
+    if len(data) - position < _HEADER.size:
+        return None
+    length, time_ns, code, name = _HEADER.unpack_from(data, position)
+    sane = code in _STREAMS and (name > 0) == (code == 3) and 0 < length - name <= MAX_CONTENT and time_ns in _TIMES
+    if not sane:
+        raise _bad_offset(base + position)
+    return position + _HEADER.size + length
+
+
+def _frame(data: bytes, position: int, end: int) -> LogFrame:
+    _, time_ns, code, name = _HEADER.unpack_from(data, position)
+    begin = position + _HEADER.size
+    path = data[begin : begin + name].decode()
+    return LogFrame(_STREAMS[code], time_ns, data[begin + name : end], path)
+
+
+def _bad_offset(offset: int) -> InvalidArgumentError:
+    return InvalidArgumentError(f"offset {offset} is not one of this log; use the offset of an answer, or 0")

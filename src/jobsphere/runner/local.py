@@ -1,0 +1,276 @@
+"""Attempts on this machine: run directories below the data directory, supervisors forked by a spawner."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from jobsphere.domain.attempt import AttemptPlan, LogChunk, Observation, StopOrder
+from jobsphere.domain.errors import NotFoundError, UnavailableError
+from jobsphere.runner import spawner
+from jobsphere.runner.archive import remove_tree
+from jobsphere.runner.frames import read_frames, whole_size
+from jobsphere.runner.rundir import (
+    COLLECTED,
+    CONTROL,
+    LOGS,
+    OUTBOX,
+    RESERVE,
+    ROOT_DIRECTORIES,
+    RunDirectory,
+    create_run_directory,
+)
+from jobsphere.runner.watch import Watch, open_watch
+
+START_TIMEOUT_S = 20.0
+NODE_LOG = "node.log"
+_RETRY_S = 0.02
+_GONE = ".removed-"
+_ATTEMPT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
+_REMEMBERED = 1000
+
+
+class LocalRunner:
+    """The :class:`jobsphere.domain.ports.Runner` of this machine. Made on the running event loop.
+
+    Args:
+        data_dir: Holds ``attempts/`` and ``run/``; both are made if they are not there.
+        node: The name of the node.
+        spawner_argv: Starts a spawner of this data directory that goes on in the background, exit code 0 when it (or
+            another) is ready.
+    """
+
+    def __init__(self, data_dir: Path, node: str, spawner_argv: Sequence[str]) -> None:
+        self.node = node
+        self._run_folder = data_dir / "run"
+        self._attempts = data_dir / "attempts"
+        self._argv = tuple(spawner_argv)
+        for folder in (self._run_folder, self._attempts):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._asking = asyncio.Lock()
+        self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._hints: list[Callable[[str], None]] = []
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._ended: dict[str, Observation] = {}
+        self._sizes: dict[str, int] = {}
+        self._watch: Watch = open_watch(self._changed)
+        self._clear_remains()
+
+    async def close(self) -> None:
+        """Let go of the spawner and the watches; the attempts go on."""
+        self._watch.close()
+        self._hang_up()
+
+    async def launch(self, plan: AttemptPlan) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.launch`."""
+        run = self._run(plan.attempt_id)
+        if not os.path.isdir(run.path):
+            try:
+                create_run_directory(run.path, plan)
+            except OSError as error:
+                raise UnavailableError(f"node {self.node}: {error.strerror}", attempt=plan.attempt_id) from error
+        elif run.has(COLLECTED) or run.is_locked():
+            return
+        self._watch.add(run.path)
+        await self._ask({"launch": run.path})
+
+    async def observe(self, attempt_id: str) -> Observation:
+        """See :meth:`jobsphere.domain.ports.Runner.observe`.
+
+        A supervisor that has written ``collected`` has nothing left to do, and does not count as alive.
+        """
+        known = self._ended.get(attempt_id)
+        if known is not None:
+            return known
+        run = self._run(attempt_id)
+        seen = run.observe()
+        if seen.collected is not None:
+            self._watch.discard(run.path)
+            self._ended[attempt_id] = seen = replace(seen, alive=False)
+            if len(self._ended) > _REMEMBERED:
+                del self._ended[next(iter(self._ended))]
+        elif seen.known:
+            self._watch.add(run.path)
+        return seen
+
+    async def stop(self, attempt_id: str, order: StopOrder) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.stop`."""
+        run = self._run(attempt_id)
+        if os.path.isdir(run.path) and not run.has(COLLECTED):
+            run.order(order)
+
+    def outbox(self, attempt_id: str, name: str) -> Path:
+        """See :meth:`jobsphere.domain.ports.Runner.outbox`."""
+        return Path(self._run(attempt_id).at(OUTBOX, name))
+
+    async def tidy(self, attempt_id: str) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.tidy`."""
+        run = self._run(attempt_id)
+        await asyncio.to_thread(_remove_members, run, (*ROOT_DIRECTORIES, OUTBOX, RESERVE, CONTROL))
+
+    async def remove(self, attempt_id: str) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.remove`. Out of sight at once, out of the disk in a moment."""
+        path = self._run(attempt_id).path
+        self._watch.discard(path)
+        self._ended.pop(attempt_id, None)
+        self._sizes.pop(attempt_id, None)
+        gone = str(self._attempts / f"{_GONE}{attempt_id}-{os.urandom(4).hex()}")
+        with suppress(FileNotFoundError):
+            os.rename(path, gone)
+            self._wake(attempt_id)
+            await asyncio.to_thread(remove_tree, gone)
+
+    async def attempts(self) -> Sequence[str]:
+        """See :meth:`jobsphere.domain.ports.Runner.attempts`."""
+        return sorted(name for name in os.listdir(self._attempts) if not name.startswith("."))
+
+    def subscribe(self, hint: Callable[[str], None]) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.subscribe`."""
+        self._hints.append(hint)
+
+    async def read_logs(self, attempt_id: str, offset: int, limit_bytes: int) -> LogChunk:
+        """See :meth:`jobsphere.domain.ports.Runner.read_logs`."""
+        seen = self._ended.get(attempt_id) or self._run(attempt_id).observe()
+        try:
+            fd = self._open_logs(attempt_id)
+        except FileNotFoundError:
+            return LogChunk((), offset, complete=seen.collected is not None)
+        try:
+            frames, after = read_frames(fd, offset, limit_bytes)
+        finally:
+            os.close(fd)
+        return LogChunk(tuple(frames), after, seen.collected is not None and after >= seen.collected.log_bytes)
+
+    async def log_size(self, attempt_id: str) -> int:
+        """See :meth:`jobsphere.domain.ports.Runner.log_size`. Goes on from where it looked last."""
+        try:
+            fd = self._open_logs(attempt_id)
+        except FileNotFoundError:
+            return 0
+        try:
+            size = await asyncio.to_thread(whole_size, fd, self._sizes.get(attempt_id, 0))
+        finally:
+            os.close(fd)
+        self._sizes[attempt_id] = size
+        return size
+
+    async def wait_logs(self, attempt_id: str, offset: int, timeout_s: float) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.wait_logs`."""
+        path, event = self._run(attempt_id).path, asyncio.Event()
+        self._waiting.setdefault(attempt_id, set()).add(event)
+        self._watch.add(path)
+        self._watch.add_logs(path)
+        try:
+            if not self._moved_beyond(attempt_id, offset):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), timeout_s)
+        finally:
+            self._watch.discard_logs(path)
+            if self._run(attempt_id).has(COLLECTED):
+                self._watch.discard(path)
+            self._waiting[attempt_id].discard(event)
+            if not self._waiting[attempt_id]:
+                del self._waiting[attempt_id]
+
+    def _moved_beyond(self, attempt_id: str, offset: int) -> bool:
+        run = self._run(attempt_id)
+        size = os.stat(run.at(LOGS)).st_size if run.has(LOGS) else 0
+        return size > offset or run.has(COLLECTED) or not os.path.isdir(run.path)
+
+    def _run(self, attempt_id: str) -> RunDirectory:
+        if not _ATTEMPT_ID.fullmatch(attempt_id):
+            raise NotFoundError(f"there is no attempt {attempt_id!r}")
+        return RunDirectory(str(self._attempts / attempt_id))
+
+    def _open_logs(self, attempt_id: str) -> int:
+        return os.open(self._run(attempt_id).at(LOGS), os.O_RDONLY | os.O_CLOEXEC)
+
+    def _changed(self, path: str) -> None:
+        attempt_id = os.path.basename(path)
+        self._wake(attempt_id)
+        for hint in self._hints:
+            hint(attempt_id)
+
+    def _wake(self, attempt_id: str) -> None:
+        for event in self._waiting.get(attempt_id, ()):
+            event.set()
+
+    def _clear_remains(self) -> None:
+        """What a crash left half-made or half-removed."""
+        for name in os.listdir(self._attempts):
+            if name.startswith("."):
+                remove_tree(str(self._attempts / name))
+
+    async def _ask(self, request: dict[str, str]) -> None:
+        """Have the spawner do it; one that is gone is replaced. A repeated launch is harmless."""
+        line = json.dumps(request).encode() + b"\n"
+        until = time.monotonic() + START_TIMEOUT_S
+        async with self._asking:
+            while True:
+                answer = await self._try_asking(line)
+                if answer is not None:
+                    break
+                if time.monotonic() > until:
+                    raise UnavailableError(f"node {self.node} starts no jobs at the moment; see its {NODE_LOG}")
+                await self._start_spawner()
+        if "pid" not in answer:
+            raise UnavailableError(f"node {self.node} starts no jobs at the moment", answer=str(answer))
+
+    async def _try_asking(self, line: bytes) -> dict[str, object] | None:
+        try:
+            reader, writer = self._channel or await self._dial()
+            writer.write(line)
+            await writer.drain()
+            answer = await reader.readline()
+            if answer:
+                return json.loads(answer)
+        except OSError:  # nobody listens, or the spawner went away: another is started
+            pass
+        except asyncio.CancelledError:
+            self._hang_up()  # an answer may come that is nobody's
+            raise
+        self._hang_up()
+        return None
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self._channel = await asyncio.open_unix_connection(sock=spawner.connect(str(self._run_folder)))
+        return self._channel
+
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            self._channel[1].close()
+            self._channel = None
+
+    async def _start_spawner(self) -> None:
+        code = await asyncio.to_thread(self._run_spawner)
+        if code:
+            raise UnavailableError(f"node {self.node} cannot start its supervisors; see its {NODE_LOG}", code=code)
+        with suppress(OSError):
+            await self._dial()
+            return
+        await asyncio.sleep(_RETRY_S)  # another spawner is just going away
+
+    def _run_spawner(self) -> int:
+        with open(self._run_folder / NODE_LOG, "ab") as log:
+            done = subprocess.run(
+                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, check=False
+            )
+        return done.returncode
+
+
+def _remove_members(run: RunDirectory, names: Sequence[str]) -> None:
+    for name in names:
+        path = run.at(name)
+        if os.path.isdir(path):
+            remove_tree(path)
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(path)

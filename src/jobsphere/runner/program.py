@@ -1,0 +1,253 @@
+"""The user's program: its start, its output into the log, stop orders, its end and the end of all that it started."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from jobsphere.domain.attempt import DOCKER_STATS, GPU_STATS, Ended, EndReason, LogStream, Started, StopOrder
+from jobsphere.domain.command import MODULES, substitute
+from jobsphere.domain.job import Phase
+from jobsphere.runner.bench import Bench, StepError
+from jobsphere.runner.lines import LineCutter
+from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
+from jobsphere.runner.rundir import STARTED
+from jobsphere.runner.stats import INTERVAL_S, TreeSampler, gpu_command
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TAIL_BYTES, TAIL_LINES = 2048, 20
+DEFAULT_GRACE_S = 30.0
+"""How long a signalled program may take when its order names no deadline."""
+_PIPE_BYTES = 1 << 20
+_CALM_MS = 2
+"""A pipe that gave little is left alone for so long: fewer, larger reads, and the program is not slowed."""
+_LITTLE = 32 * 1024
+
+
+class _Pipe:
+    """One output of the program on its way into the log."""
+
+    __slots__ = ("cutter", "fd", "path", "stream", "tail")
+
+    def __init__(self, fd: int, stream: LogStream, path: str = "") -> None:
+        os.set_blocking(fd, False)
+        with suppress(OSError):  # the user's share of pipe memory is used up: the default size does
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self.fd, self.stream, self.path = fd, stream, path
+        self.cutter = LineCutter()
+        self.tail = b""
+
+
+class Program:
+    """The program of one attempt, from its start to the end of its whole tree.
+
+    Raises (making one):
+        StepError: it could not be started.
+    """
+
+    def __init__(self, bench: Bench, prefix: str | None) -> None:
+        self._bench = bench
+        self._poll, self._calm = select.poll(), select.poll()
+        self._pipes: dict[int, _Pipe] = {}
+        self._buffer = memoryview(bytearray(_PIPE_BYTES))
+        self._sampler = TreeSampler()
+        self._obeyed: StopOrder | None = None
+        self._kill_at: float | None = None
+        self._gpu = gpu_command()
+        bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
+        self._pid = self._start(prefix)
+        self._pidfd = os.pidfd_open(self._pid)
+        for fd in (self._pidfd, bench.orders.fd):
+            self._poll.register(fd, select.POLLIN)
+            self._calm.register(fd, select.POLLIN)
+        self._next_sample = time.monotonic() + INTERVAL_S
+        bench.logs.append(LogStream.FILE, [self._sampler.header()], DOCKER_STATS)
+
+    def finish(self) -> Ended:
+        """Carry it to its end. When this returns or raises, no process of the tree is left.
+
+        Raises:
+            OSError: the log cannot be written.
+        """
+        try:
+            stopped = self._carry()
+        finally:
+            self._bench.reaper.end_all()
+        self._drain()
+        ended = self._bench.reaper.ended(self._pid)
+        code, usage = ended or (0, None)
+        last = self._sampler.last(usage.ru_maxrss * 1024 if usage else 0)
+        self._bench.logs.append(LogStream.FILE, [last], DOCKER_STATS)
+        os.close(self._pidfd)
+        return self._ended(code, stopped=stopped)
+
+    def _ended(self, code: int, *, stopped: bool) -> Ended:
+        now = datetime.now(UTC)
+        if stopped:
+            self._bench.log(f"The program was stopped (code {code}); no process of it is left")
+            return Ended(now, EndReason.STOPPED, code, Phase.RUN, "The program was stopped")
+        self._bench.log(f"The program ended with code {code}")
+        return Ended(now, EndReason.EXITED, code, Phase.RUN if code else None, self._tail() if code else "")
+
+    def _tail(self) -> str:
+        errors = next((p for p in self._pipes.values() if p.stream is LogStream.ERR), None)
+        text = errors.tail.decode(errors="replace") if errors else ""
+        return "\n".join(text.lstrip("\ufffd").splitlines()[-TAIL_LINES:])
+
+    def _start(self, prefix: str | None) -> int:
+        bench = self._bench
+        out, out_writer = os.pipe2(os.O_CLOEXEC)
+        err, err_writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            environment = program_environment(bench, prefix)
+            pid = start(_argv(bench), environment, bench.run_directory.at("work"), out_writer, err_writer)
+        except (OSError, ValueError) as error:
+            os.close(out)
+            os.close(err)
+            what = getattr(error, "strerror", None) or str(error)
+            raise StepError(Phase.RUN, f"The program could not be started: {what}") from error
+        finally:
+            os.close(out_writer)
+            os.close(err_writer)
+        bench.reaper.remember(pid)
+        self._add(_Pipe(out, LogStream.OUT))
+        self._add(_Pipe(err, LogStream.ERR))
+        return pid
+
+    def _add(self, pipe: _Pipe) -> None:
+        self._pipes[pipe.fd] = pipe
+        self._poll.register(pipe.fd, select.POLLIN)
+
+    def _carry(self) -> bool:
+        """Until the program ends (False) or is to be killed (True); a graceful stop counts once it has been obeyed."""
+        if self._obey():
+            return True
+        little = False
+        while True:
+            if little and any(fd == self._pidfd for fd, _ in self._calm.poll(_CALM_MS)):
+                return self._obeyed is not None
+            ready = [fd for fd, _ in self._poll.poll(self._patience_ms())]
+            read = sum(self._pump(self._pipes[fd]) for fd in ready if fd in self._pipes)
+            little = 0 < read < _LITTLE
+            if self._pidfd in ready:
+                return self._obeyed is not None
+            if (self._bench.orders.fd in ready and self._obey()) or self._tick():
+                return True
+
+    def _patience_ms(self) -> float:
+        moments = [self._next_sample, *(d for p in self._pipes.values() if (d := p.cutter.due()) is not None)]
+        left = min(moments) - time.monotonic()
+        if self._kill_at is not None:
+            left = min(left, self._kill_at - time.time())
+        return max(left * 1000, 0) + 0.5
+
+    def _obey(self) -> bool:
+        """Act on a new stop order; whether the tree is to be killed now."""
+        order = self._bench.orders.current()
+        if order is None or order == self._obeyed:
+            return False
+        self._obeyed = order
+        if order.signal == 0:
+            self._bench.log("A stop was asked for: killing the program")
+            return True
+        self._kill_at = order.deadline.timestamp() if order.deadline else time.time() + DEFAULT_GRACE_S
+        left = self._kill_at - time.time()
+        self._bench.log(f"A stop was asked for: sending signal {order.signal}, killing the program in {left:.0f} s")
+        if self._bench.reaper.ended(self._pid) is None:
+            # Its leader is not collected yet, so that the group is still this program's.
+            with suppress(ProcessLookupError):
+                os.killpg(self._pid, order.signal)
+        return False
+
+    def _tick(self) -> bool:
+        """What is due now; whether the tree is to be killed."""
+        now = time.monotonic()
+        for pipe in self._pipes.values():
+            self._bench.logs.append(pipe.stream, pipe.cutter.expire(now), pipe.path)
+        if now >= self._next_sample:
+            self._next_sample = now + INTERVAL_S
+            self._sample()
+        if self._kill_at is not None and time.time() >= self._kill_at:
+            self._bench.log("The program has not ended in time: killing it")
+            return True
+        return False
+
+    def _sample(self) -> None:
+        self._bench.reaper.reap()  # orphans that ended meanwhile
+        self._bench.logs.append(LogStream.FILE, [self._sampler.sample()], DOCKER_STATS)
+        if self._gpu is not None:
+            self._start_gpu_table(self._gpu)
+            self._gpu = None
+
+    def _start_gpu_table(self, argv: list[str]) -> None:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            environment = {"PATH": SYSTEM_PATH, ATTEMPT_VARIABLE: self._bench.plan.attempt_id}
+            self._sampler.spared.add(start(argv, environment, "/", writer, writer))
+        finally:
+            os.close(writer)
+        self._add(_Pipe(reader, LogStream.FILE, GPU_STATS))
+
+    def _pump(self, pipe: _Pipe) -> int:
+        """Move what is in the pipe into the log; how many bytes that was."""
+        try:
+            count = os.readv(pipe.fd, [self._buffer])
+        except BlockingIOError:
+            return 0
+        if not count:
+            self._poll.unregister(pipe.fd)
+            return 0
+        data = bytes(self._buffer[:count])
+        if pipe.stream is LogStream.ERR:
+            pipe.tail = (pipe.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+        elif pipe.path:
+            data = data.replace(b", ", b"\t")
+        self._bench.logs.append(pipe.stream, pipe.cutter.feed(data, time.monotonic()), pipe.path)
+        return count
+
+    def _drain(self) -> None:
+        """All writers are gone: what is in the pipes now is the rest."""
+        for pipe in self._pipes.values():
+            while self._pump_rest(pipe):
+                pass
+            self._bench.logs.append(pipe.stream, pipe.cutter.finish(), pipe.path)
+            os.close(pipe.fd)
+
+    def _pump_rest(self, pipe: _Pipe) -> int:
+        if pipe.fd in {fd for fd, _ in self._poll.poll(0)}:
+            return self._pump(pipe)
+        return 0
+
+
+def program_environment(bench: Bench, prefix: str | None) -> dict[str, str]:
+    """The environment variables of the program: nothing of the server's own but what is listed here."""
+    run, plan = bench.run_directory, bench.plan
+    user = "jobsphere"
+    variables = {
+        "PATH": f"{prefix}/bin:{SYSTEM_PATH}" if prefix else SYSTEM_PATH,
+        "HOME": run.at("home"),
+        "TMPDIR": run.at("tmp"),
+        "LANG": "C.UTF-8",
+        "USER": user,
+        "LOGNAME": user,
+        "PYTHONUNBUFFERED": "1",
+        "JOBSPHERE_JOB_ID": plan.job_id,
+    }
+    if prefix:
+        variables["VIRTUAL_ENV"] = prefix
+    if any(p.target == MODULES for p in plan.inputs):
+        variables["PYTHONPATH"] = run.at(MODULES)
+    # The attempt's id is not the user's to change: leftovers are found by it.
+    return {**variables, **dict(plan.variables), ATTEMPT_VARIABLE: plan.attempt_id}
+
+
+def _argv(bench: Bench) -> list[str]:
+    plan = bench.plan
+    places = {name: bench.run_directory.at(place) for name, place in plan.locations}
+    shell = shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh"
+    return [shell, "-c", substitute(plan.cmd, {**dict(plan.literals), **places})]

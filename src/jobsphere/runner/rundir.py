@@ -1,0 +1,224 @@
+"""The run directory of one attempt: the protocol, on disk, between a supervisor and whoever asks about its attempt.
+
+::
+
+    plan.json                         what is to be done; it may hold secrets: only its owner may read it
+    lock                              locked by the living supervisor; its end, however it comes, frees the lock
+    claim                             made once and exclusively: the one supervisor that may start the program
+    started  exit  collected          records: temporary name, fsync, rename, fsync of the directory
+    step                              what is being done now; renamed into place, not durable
+    stop  control                     the server's stop order, and the FIFO whose readers a byte wakes up
+    logs                              frames, see :mod:`jobsphere.runner.frames`
+    work inputs outputs modules       the job's root, as :mod:`jobsphere.domain.command` lays it out
+    tmp home                          the program's own
+    outbox                            what was collected
+    reserve                           some bytes to give back when the disk is full, so that an end can be written
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import struct
+import time
+from contextlib import suppress
+from typing import TypeVar
+
+from jobsphere.domain.attempt import AttemptPlan, Collected, Ended, Observation, Started, Step, StopOrder
+from jobsphere.runner import records
+
+PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
+STARTED, EXIT, COLLECTED = "started", "exit", "collected"
+LOCK, CONTROL, LOGS, OUTBOX, RESERVE = "lock", "control", "logs", "outbox", "reserve"
+ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "tmp", "home")
+RESERVE_BYTES = 64 * 1024
+T = TypeVar("T")
+_FLOCK = struct.Struct("hhqqi0q")
+
+
+class RunDirectory:
+    """Names and records of the run directory at ``path``. Holds nothing open."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def at(self, *names: str) -> str:
+        """The path of a member."""
+        return os.path.join(self.path, *names)
+
+    def has(self, name: str) -> bool:
+        """Whether a member is there."""
+        return os.path.exists(self.at(name))
+
+    def read(self, name: str, kind: type[T]) -> T | None:
+        """A record; None while it is not there.
+
+        Raises:
+            ValueError: it is there and cannot be read.
+        """
+        try:
+            with open(self.at(name), "rb") as file:
+                return records.loads(kind, file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, value: object) -> None:
+        """Put a record in place at once; not durable (a step, an order)."""
+        replace_file(self.at(name), records.dumps(value), durable=False)
+
+    def record(self, name: str, value: object) -> None:
+        """Put a record in place at once, durable on return: the directory's own entry too."""
+        replace_file(self.at(name), records.dumps(value), durable=True)
+        sync_directory(self.path)
+        sync_directory(os.path.dirname(self.path))
+
+    def plan(self) -> AttemptPlan:
+        """The plan. It is there before the directory has its name."""
+        plan = self.read(PLAN, AttemptPlan)
+        if plan is None:
+            raise FileNotFoundError(errno.ENOENT, "the run directory has no plan", self.at(PLAN))
+        return plan
+
+    def observe(self) -> Observation:
+        """What is true now. Asked for the lock first: a supervisor that ended has written all it ever will."""
+        if not self.has(PLAN):
+            return Observation(known=False)
+        alive = self.is_locked()
+        return Observation(
+            known=True,
+            alive=alive,
+            step=self.read(STEP, Step),
+            started=self.read(STARTED, Started),
+            ended=self.read(EXIT, Ended),
+            collected=self.read(COLLECTED, Collected),
+        )
+
+    def lock(self) -> int | None:
+        """Lock the attempt until the descriptor is closed, by whatever end; None if somebody else has it.
+
+        An open file description lock, so that others can look without taking it. Opened for writing, so that its
+        closing can be watched.
+        """
+        fd = os.open(self.at(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        except OSError as error:
+            os.close(fd)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return None
+            raise
+        return fd
+
+    def is_locked(self) -> bool:
+        """Whether a supervisor is alive. Takes nothing."""
+        try:
+            fd = os.open(self.at(LOCK), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            return _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK
+        finally:
+            os.close(fd)
+
+    def claim(self) -> bool:
+        """Become the one supervisor that may start the program; False if there was one before.
+
+        Durable together with the first record: before that, nothing has happened that may not happen again.
+        """
+        try:
+            fd = os.open(self.at(CLAIM), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
+        with open(fd, "w", encoding="ascii") as file:
+            json.dump({"boot_id": boot_id(), "pid": os.getpid(), "at": time.time()}, file)
+        return True
+
+    def claimed_in_this_boot(self) -> bool | None:
+        """Whether the machine has been up since the claim; None if the claim does not tell."""
+        try:
+            with open(self.at(CLAIM), encoding="ascii") as file:
+                return json.load(file)["boot_id"] == boot_id()
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
+            return None
+
+    def free_reserve(self) -> None:
+        """Give the reserved bytes back: what is written now must find room."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.at(RESERVE))
+
+    def order(self, order: StopOrder) -> None:
+        """Write a stop order and wake the supervisor, if there is one. It reads the order at its start anyway."""
+        self.write(STOP, order)
+        try:
+            fd = os.open(self.at(CONTROL), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                return
+            raise
+        try:
+            with suppress(BlockingIOError):  # full: it is being woken already
+                os.write(fd, b"!")
+        finally:
+            os.close(fd)
+
+
+def create_run_directory(path: str, plan: AttemptPlan) -> bool:
+    """Make a run directory, whole or not at all; False if there is one already."""
+    parent, name = os.path.split(path)
+    fresh = RunDirectory(os.path.join(parent, f".new-{name}-{os.urandom(4).hex()}"))
+    os.mkdir(fresh.path, 0o700)
+    os.mkfifo(fresh.at(CONTROL), 0o600)
+    replace_file(fresh.at(PLAN), records.dumps(plan), durable=False)
+    _make_reserve(fresh.at(RESERVE))
+    for directory in ("work", "tmp", "home", OUTBOX):  # the others come with the first file in them
+        os.mkdir(fresh.at(directory), 0o755)
+    try:
+        os.rename(fresh.path, path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
+
+
+def replace_file(path: str, data: bytes, *, durable: bool) -> None:
+    """Write a file beside and rename it into place: readers see the old one or the new one."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+
+
+def sync_directory(path: str) -> None:
+    """Make the entries of a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot: process ids and locks of another boot mean nothing."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _make_reserve(path: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, RESERVE_BYTES)
+    finally:
+        os.close(fd)

@@ -1,0 +1,122 @@
+"""Puts a job's inputs where its layout wants them, each checked against its hash on the way."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jobsphere.domain.command import WORK, Placement
+from jobsphere.domain.errors import NotFoundError
+from jobsphere.domain.job import Phase
+from jobsphere.domain.limits import human_size
+from jobsphere.runner.archive import ArchiveError, is_inside, unpack
+from jobsphere.runner.bench import Bench, StepError
+
+Source = Callable[[str, str], Path]
+"""The bytes of ``(project_id, sha256)`` as a file of this host."""
+_CHUNK = 1 << 20
+_FICLONE = 0x40049409
+
+
+def stage_inputs(bench: Bench, source: Source) -> None:
+    """Stage every input of the plan. Done once, in a root that holds nothing yet.
+
+    Raises:
+        StepError: an input is missing, is not what its hash says, or stands in the way of another.
+        StoppedError: a stop was asked for.
+    """
+    inputs = bench.plan.inputs
+    if not inputs:
+        return
+    begin, total = time.monotonic(), 0
+    for number, placement in enumerate(inputs):
+        bench.step(
+            f"Staging input {number + 1} of {len(inputs)}: {placement.file.desc.path}", 2 + 8 * number // len(inputs)
+        )
+        _stage(bench, source, placement)
+        total += placement.file.size_bytes
+    bench.log(f"Staged {len(inputs)} inputs ({human_size(total)}) in {time.monotonic() - begin:.3f} s")
+
+
+def make_output_folders(bench: Bench) -> None:
+    """The folders of outputs whose place the server chose. In the working directory they are the program's to make."""
+    for output in bench.plan.outputs:
+        if not output.location.startswith(f"{WORK}/"):
+            Path(bench.run_directory.at(output.location)).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _stage(bench: Bench, source: Source, placement: Placement) -> None:
+    root = os.path.realpath(bench.run_directory.path)
+    target = os.path.normpath(os.path.join(root, placement.target))
+    name = placement.file.desc.path
+    if target == root or not is_inside(target, root):
+        raise StepError(Phase.STAGE, f"Input {name!r} would be placed outside of the job's folders")
+    try:
+        stored = str(source(bench.plan.project_id, placement.file.sha256))
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        if placement.unpack:
+            _check_hash(bench, stored, placement)
+            _unpack(bench, stored, target, into_target=placement.into_target)
+        else:
+            _copy(bench, stored, target, placement)
+    except (ArchiveError, NotFoundError) as error:
+        raise StepError(Phase.STAGE, f"Input {name!r}: {error}") from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise StepError(Phase.STAGE, f"Input {name!r} and another one are in each other's way") from error
+    except OSError as error:
+        raise StepError(Phase.STAGE, f"Input {name!r}: {error.strerror or error}") from error
+
+
+def _unpack(bench: Bench, stored: str, target: str, *, into_target: bool) -> None:
+    count = unpack(stored, target if into_target else os.path.dirname(target), bench.check)
+    if not count:
+        Path(target).mkdir(parents=True, exist_ok=True)
+
+
+def _copy(bench: Bench, stored: str, target: str, placement: Placement) -> None:
+    """Share the blocks where the file system can, else copy. Executable: what travels carries no mode."""
+    with open(stored, "rb", buffering=0) as reader, open(target, "xb", buffering=0) as writer:
+        shared = _share_blocks(reader.fileno(), writer.fileno())
+        _hash(bench, reader.readinto, None if shared else writer.write, placement)
+        os.fchmod(writer.fileno(), 0o755)
+
+
+def _share_blocks(source: int, target: int) -> bool:
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:  # another file system, or one that cannot: each has its own way to say so
+        return False
+    return True
+
+
+def _check_hash(bench: Bench, stored: str, placement: Placement) -> None:
+    with open(stored, "rb", buffering=0) as reader:
+        _hash(bench, reader.readinto, None, placement)
+
+
+def _hash(
+    bench: Bench,
+    readinto: Callable[[memoryview], int | None],
+    write: Callable[[memoryview], int | None] | None,
+    placement: Placement,
+) -> None:
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    while count := readinto(buffer):
+        bench.check()
+        digest.update(buffer[:count])
+        if write is not None:
+            _write_all(write, buffer[:count])
+    if digest.hexdigest() != placement.file.sha256:
+        raise StepError(
+            Phase.STAGE,
+            f"The stored input {placement.file.desc.path!r} is corrupted; create the job again to upload it",
+        )
+
+
+def _write_all(write: Callable[[memoryview], int | None], data: memoryview) -> None:
+    while data:
+        data = data[write(data) or 0 :]

@@ -1,0 +1,125 @@
+"""The one process that carries one attempt through (stage, build, launch, collect) or closes a lost one's books."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from jobsphere.domain.attempt import Ended, EndReason
+from jobsphere.domain.job import Phase
+from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
+from jobsphere.runner.bench import Bench, StepError, StoppedError
+from jobsphere.runner.collecting import collect
+from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
+from jobsphere.runner.program import Program
+from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
+
+
+class Supervisor:
+    """Carries attempts through, one in each process.
+
+    Args:
+        source: Where the bytes of ``(project_id, sha256)`` are on this host; raises NotFoundError.
+        builder: Makes the builder of environments; called only for a plan that has one.
+    """
+
+    def __init__(self, source: Source, builder: Callable[[], EnvironmentBuilder]) -> None:
+        self._source = source
+        self._builder = builder
+
+    def carry(self, path: str) -> None:
+        """Carry the attempt of the run directory ``path`` to its ``collected`` record.
+
+        The program is started by the first supervisor that gets so far, and by no other, ever: one that finds the
+        attempt claimed kills what may be left of it, writes down that it was lost, and collects what is there. One that
+        finds another alive leaves.
+        """
+        run = RunDirectory(path)
+        lock = run.lock()
+        if lock is None:
+            return
+        try:
+            if not run.has(COLLECTED):
+                self._carry(run)
+        finally:
+            os.close(lock)
+
+    def _carry(self, run: RunDirectory) -> None:
+        plan = run.plan()
+        set_process_name(f"js-{plan.attempt_id[-12:]}")
+        become_subreaper()
+        bench = Bench(run, plan)
+        try:
+            ended = run.read(EXIT, Ended)
+            if ended is None:
+                ended = self._attempt(bench) if run.claim() else _lost(bench)
+                run.record(EXIT, ended)
+            run.record(COLLECTED, collect(bench, ended))
+        finally:
+            bench.close()
+
+    def _attempt(self, bench: Bench) -> Ended:
+        """From the inputs to the end of the program; no process of it is left then, whatever went wrong."""
+        phase = Phase.STAGE
+        try:
+            bench.check()
+            stage_inputs(bench, self._source)
+            make_output_folders(bench)
+            phase = Phase.ENVIRONMENT
+            prefix = self._prefix(bench)
+            bench.check()
+            phase = Phase.RUN
+            ended = Program(bench, prefix).finish()
+        except StoppedError:
+            bench.log("Stopped before the program was started")
+            ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
+        except StepError as error:
+            ended = _failed(bench, error.phase, str(error))
+        except EnvironmentBuildError as error:
+            ended = _failed(bench, Phase.ENVIRONMENT, str(error))
+        except OSError as error:
+            ended = _failed(bench, phase, _words(error))
+        finally:
+            bench.reaper.end_all()
+        return ended
+
+    def _prefix(self, bench: Bench) -> str | None:
+        environment = bench.plan.environment
+        if environment is None:
+            return None
+        begin = time.monotonic()
+        bench.step("Preparing the environment", 10)
+        built = self._builder().ensure(environment, bench)
+        how = "found in the cache" if built.hit else "built"
+        bench.log(f"Environment {how} in {time.monotonic() - begin:.3f} s: {built.prefix}")
+        return str(built.prefix)
+
+
+def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
+    bench.run_directory.free_reserve()
+    bench.log(message)
+    return Ended(datetime.now(UTC), EndReason.FAILED, None, phase, message)
+
+
+def _lost(bench: Bench) -> Ended:
+    run = bench.run_directory
+    bench.reaper.end_all()
+    left = end_leftovers(bench.plan.attempt_id)
+    if run.claimed_in_this_boot() is False:
+        cause = "the machine was restarted"
+    else:
+        cause = "the supervisor of the job was killed (out of memory, or by somebody)"
+    state = "while the program was running" if run.has(STARTED) else "before the program was started"
+    message = f"The job was lost: {cause} {state}. It is not started again by itself; create it anew."
+    bench.log(message)
+    if left:
+        bench.log(f"Killed {left} processes that were left of it")
+    return Ended(datetime.now(UTC), EndReason.LOST, None, Phase.MACHINE, message)
+
+
+def _words(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{what}: {os.path.basename(str(error.filename))}" if error.filename else what

@@ -1,0 +1,150 @@
+"""Logs as a stream: from the run directory to whoever asks, to the last line, and who is still reading them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from jobsphere.domain.attempt import LogChunk
+from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
+from jobsphere.domain.job import Job
+from jobsphere.domain.ports import JobStore, Runner
+from jobsphere.domain.resource import Subject
+from jobsphere.service.access import Access
+from jobsphere.service.changes import Changes
+from jobsphere.service.data import require_data
+
+CHUNK_BYTES = 512 * 1024
+_LOOK_AGAIN_S = 1.0
+_STALLED_S = 10.0
+_SETTLE_S = 0.3
+_WINDOW_BYTES = 8 << 20
+_PRINT_BYTES_PER_S = 2 << 20
+
+
+class Readers:
+    """Who reads which job's log: the end of a job is told only when its readers have got all of it.
+
+    The vendor's client stops printing when its operation is done. So what was sent must also have had the time to be
+    read and printed: a part of a second, or, behind a stream of megabytes, as long as a slow terminal takes for what
+    may lie in the connection's window. A reader that takes nothing for ten seconds holds nobody up.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._now = monotonic
+        self._open: defaultdict[str, set[_Reader]] = defaultdict(set)
+        self._settled_at: dict[str, float] = {}
+
+    def enter(self, job_id: str) -> _Reader:
+        """A new reader of the job's log."""
+        reader = _Reader(job_id, self._now())
+        self._open[job_id].add(reader)
+        return reader
+
+    def took(self, reader: _Reader, size_bytes: int) -> None:
+        """The reader's connection accepted so many bytes."""
+        now = self._now()
+        decay = max(0, int((now - reader.last) * _PRINT_BYTES_PER_S))
+        reader.in_flight = min(max(0, reader.in_flight - decay) + size_bytes, _WINDOW_BYTES)
+        reader.last = now
+
+    def leave(self, reader: _Reader) -> None:
+        """The stream has ended, by whichever side."""
+        readers = self._open[reader.job_id]
+        readers.discard(reader)
+        if not readers:
+            del self._open[reader.job_id]
+        settled = self._now() + _SETTLE_S + reader.in_flight / _PRINT_BYTES_PER_S
+        self._settled_at[reader.job_id] = max(settled, self._settled_at.get(reader.job_id, 0.0))
+
+    def pending(self, job_id: str) -> float:
+        """Seconds to wait before asking again whether all is read; 0 when it is."""
+        now = self._now()
+        if any(now - r.last < _STALLED_S for r in self._open.get(job_id, ())):
+            return 0.05
+        left = self._settled_at.get(job_id, 0.0) - now
+        if left <= 0:
+            self._settled_at.pop(job_id, None)
+            return 0.0
+        return left
+
+
+@dataclass(eq=False, slots=True)
+class _Reader:
+    job_id: str
+    last: float
+    in_flight: int = 0
+
+
+class Logs:
+    """Reading logs."""
+
+    def __init__(self, store: JobStore, runner: Runner, access: Access, changes: Changes, readers: Readers) -> None:
+        self._store = store
+        self._runner = runner
+        self._access = access
+        self._changes = changes
+        self._readers = readers
+        self._closing = False
+
+    def shut_down(self) -> None:
+        """End every stream so that its reader connects again (to the next server) where it was."""
+        self._closing = True
+
+    async def stream(self, who: Subject, job_id: str, offset: int) -> AsyncIterator[LogChunk]:
+        """Chunks from ``offset`` on (-1: from now on) until the job has ended and all is given.
+
+        Raises:
+            NotFoundError: no such job.
+            InvalidArgumentError: not an offset that this stream gave.
+            FailedPreconditionError: the job's data is cleared.
+            UnavailableError: the server stops; read on at the last offset.
+        """
+        job = await self._store.get_job(job_id)
+        await self._access.project(who, job.project_id)
+        require_data(job)
+        if offset < -1:
+            raise InvalidArgumentError(f"offset: {offset}; it must be -1 (from now on), 0, or one that was read before")
+        reader = self._readers.enter(job_id)
+        try:
+            async for chunk in self._follow(job, offset):
+                yield chunk
+                self._readers.took(reader, sum(len(f.content) for f in chunk.frames))
+        finally:
+            self._readers.leave(reader)
+
+    async def _follow(self, job: Job, offset: int) -> AsyncIterator[LogChunk]:
+        attempt_id = await self._attempt(job)
+        if attempt_id is None:
+            return
+        if offset == -1:
+            offset = await self._runner.log_size(attempt_id)
+        while True:
+            self._check_open()
+            chunk = await self._runner.read_logs(attempt_id, offset, CHUNK_BYTES)
+            if chunk.frames:
+                yield chunk
+                offset = chunk.offset
+            if chunk.complete:
+                return
+            if not chunk.frames:
+                if await self._ended(job.id):
+                    return
+                await self._runner.wait_logs(attempt_id, offset, _LOOK_AGAIN_S)
+
+    async def _attempt(self, job: Job) -> str | None:
+        """The job's attempt, once it has one; None if it ended without."""
+        while job.attempt is None and not job.status.terminal:
+            self._check_open()
+            await self._changes.wait(job.id, _LOOK_AGAIN_S)
+            job = await self._store.get_job(job.id)
+        return job.attempt.id if job.attempt else None
+
+    async def _ended(self, job_id: str) -> bool:
+        return (await self._store.get_job(job_id)).status.terminal
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise UnavailableError("the server is stopping; read on at the last offset")

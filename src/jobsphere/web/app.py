@@ -1,0 +1,115 @@
+"""The HTTP application: its routes, its errors, and how it is served."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from jobsphere.domain.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    JobsphereError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from jobsphere.domain.ports import BlobStore, UrlSigner
+from jobsphere.web.blobs import Blobs
+
+READ_BUFFER_BYTES = 1 << 18
+SHUTDOWN_S = 5.0
+
+_STATUSES: dict[type[JobsphereError], int] = {
+    InvalidArgumentError: 400,
+    UnauthenticatedError: 401,
+    PermissionDeniedError: 403,
+    NotFoundError: 404,
+    AlreadyExistsError: 409,
+    FailedPreconditionError: 409,
+    UnsupportedError: 501,
+    UnavailableError: 503,
+    ResourceExhaustedError: 507,
+}
+_log = structlog.get_logger("jobsphere.web")
+
+
+def build_app(
+    signer: UrlSigner, blobs: BlobStore, ready: Callable[[], bool], idle_timeout_s: float = 60.0
+) -> web.Application:
+    """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
+
+    Args:
+        signer: Verifies the URLs.
+        blobs: Where bytes go to and come from.
+        ready: Whether the server takes jobs now; called at each ``/readyz``.
+        idle_timeout_s: An upload that brings nothing for this long is given up.
+    """
+    app = web.Application(middlewares=[_plain_errors])
+    handlers = Blobs(signer, blobs, idle_timeout_s)
+    app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
+    app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
+    app.router.add_get("/healthz", _health)
+    app.router.add_get("/readyz", _readiness(ready))
+    return app
+
+
+async def serve(app: web.Application, listening: socket.socket) -> web.AppRunner:
+    """Serve on a socket that listens already: who signs URLs had to know its port before.
+
+    There is no access log: the signature in a URL's query is a secret.
+
+    Returns:
+        The runner; its ``cleanup()`` ends it.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        # A blob is the bytes that travel, also when the client says that they are gzip.
+        auto_decompress=False,
+        read_bufsize=READ_BUFFER_BYTES,
+        shutdown_timeout=SHUTDOWN_S,
+    )
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening).start()
+    except BaseException:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+@web.middleware
+async def _plain_errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """The one place where an error of the domain becomes a status and a sentence."""
+    try:
+        return await handler(request)
+    except JobsphereError as error:
+        status = _STATUSES.get(type(error), 500)
+        if status >= 500:
+            _log.warning(
+                "request failed", method=request.method, path=request.path, error=error.public, **error.context
+            )
+        return web.Response(status=status, text=error.public + "\n")
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+def _readiness(ready: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def readiness(_: web.Request) -> web.Response:
+        if ready():
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="not ready: the server is starting or shutting down\n")
+
+    return readiness

@@ -1,0 +1,233 @@
+"""Where the server's objects are built and put together: the only place that knows which port has which adapter."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from jobsphere.api.codec import encode_job
+from jobsphere.api.proxy import Proxy
+from jobsphere.api.server import GrpcServer, Services
+from jobsphere.api.tls import TlsFiles, ensure_certificates
+from jobsphere.blob.local import LocalBlobStore
+from jobsphere.blob.signing import HmacUrlSigner
+from jobsphere.config import Settings
+from jobsphere.domain.resource import Project, Subject
+from jobsphere.engine.engine import Engine
+from jobsphere.engine.retention import Retention
+from jobsphere.runner.local import LocalRunner
+from jobsphere.serverfile import ServerInfo, only_server, publish
+from jobsphere.service.access import Access, Tokens
+from jobsphere.service.artifacts import Artifacts
+from jobsphere.service.changes import Changes
+from jobsphere.service.data import JobData
+from jobsphere.service.jobs import Jobs
+from jobsphere.service.logs import Logs, Readers
+from jobsphere.service.projects import Projects
+from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.system import RandomIds, SystemClock
+from jobsphere.web.app import build_app, serve
+
+_LOOK_AGAIN_S = 5.0
+_RETENTION_S = 60.0
+_STOP_GRACE_S = 3.0
+_KEY_BYTES = 32
+log = structlog.get_logger()
+
+
+def ca_file(data_dir: Path) -> Path:
+    """The local certificate authority that clients of this data directory's server trust."""
+    return data_dir / "tls" / "ca.pem"
+
+
+def secret_key(data_dir: Path) -> bytes:
+    """The 32 secret bytes that sign tokens and URLs; made at the first call, readable by the owner only."""
+    path = data_dir / "key"
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        # Written aside and linked: of two that start at once one wins, and nobody ever reads a half-written key.
+        aside = data_dir / f"key.{secrets.token_hex(8)}"
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            pass
+        finally:
+            aside.unlink()
+    return path.read_bytes()
+
+
+def local_subject() -> Subject:
+    """The operator: the user that this process runs as."""
+    try:
+        return Subject(getpass.getuser())
+    except (KeyError, OSError):
+        return Subject(f"uid-{os.getuid()}")
+
+
+def issue_token(data_dir: Path, life: timedelta) -> str:
+    """A token for the operator, good for ``life`` on every server of this data directory."""
+    token, _ = Tokens(secret_key(data_dir), SystemClock()).issue(local_subject().id, life)
+    return token
+
+
+class Server:
+    """A running server: entering starts it and binds its ports, leaving stops it. Attempts run on.
+
+    Raises:
+        AlreadyExistsError: another server holds the data directory.
+        OSError, UnavailableError: a port cannot be bound.
+    """
+
+    info: ServerInfo
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._ready = False
+
+    async def __aenter__(self) -> Server:
+        """Start: adapters first, then the engine, then what clients can reach."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop in the opposite order: streams end so that their readers come back to the next server."""
+        self._ready = False
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, stack = self._settings, self._stack
+        data_dir = settings.data_dir.expanduser().absolute()
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stack.enter_context(only_server(data_dir))
+        clock, ids, changes, readers = SystemClock(), RandomIds(), Changes(), Readers()
+        key = secret_key(data_dir)
+
+        store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+        stack.push_async_callback(store.close)
+        blobs = LocalBlobStore(data_dir / "blobs")
+        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings.python_search_path))
+        stack.push_async_callback(runner.close)
+        http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
+        http_port = http.getsockname()[1]
+        signer = HmacUrlSigner(key, f"http://{_in_url(settings.client_host)}:{http_port}", clock)
+
+        access = Access(Tokens(key, clock), settings.tokens_required, local_subject().id, store)
+        artifacts = Artifacts(blobs, signer, clock)
+        data = JobData(store, blobs, runner, clock)
+        retention = Retention(store, clock, data.clear, _RETENTION_S)
+        engine = Engine(
+            store, runner, blobs, clock, retention, changes.publish, settings.max_running_jobs, _LOOK_AGAIN_S
+        )
+        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake)
+        logs = Logs(store, runner, access, changes, readers)
+        projects = Projects(store, access, clock, ids)
+        await projects.ensure_default(local_subject())
+        await data.sweep()
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+
+        web = await serve(build_app(signer, blobs, lambda: self._ready), http)
+        stack.push_async_callback(web.cleanup)
+        names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
+        tls = ensure_certificates(data_dir / "tls", names)
+        services = Services(jobs, jobs.operations, logs, projects, access)
+        grpc_port = await self._serve_grpc(services, tls)
+        proxy = Proxy((_reachable(settings.host), grpc_port), tls)
+        proxy_port = await proxy.start(settings.host, settings.proxy_port)
+        stack.push_async_callback(proxy.stop)
+
+        self.info = ServerInfo(
+            os.getpid(), settings.client_host, grpc_port, proxy_port, http_port, settings.tokens_required
+        )
+        publish(data_dir, self.info)
+        self._ready = True
+
+    async def _serve_grpc(self, services: Services, tls: TlsFiles) -> int:
+        settings = self._settings
+        server = GrpcServer(services)
+        port = await server.start(settings.host, settings.grpc_port, tls, settings.client_host)
+
+        async def stop() -> None:
+            services.logs.shut_down()
+            await server.stop(_STOP_GRACE_S)
+
+        self._stack.push_async_callback(stop)
+        return port
+
+
+def node_command(data_dir: Path, search_path: Sequence[str]) -> list[str]:
+    """The command of this node's spawner."""
+    command = [sys.executable, "-I", "-m", "jobsphere.node", "--data-dir", str(data_dir)]
+    for folder in search_path:
+        command += ["--python-search-path", folder]
+    return command
+
+
+def _family(settings: Settings) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+
+
+def _reachable(host: str) -> str:
+    """The address by which this process reaches its own port on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@asynccontextmanager
+async def _operator(data_dir: Path) -> AsyncIterator[Projects]:
+    """The projects of a data directory, for a command that runs beside its server or without one."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    clock = SystemClock()
+    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+    try:
+        access = Access(Tokens(secret_key(data_dir), clock), required=False, local_user=local_subject().id, store=store)
+        yield Projects(store, access, clock, RandomIds())
+    finally:
+        await store.close()
+
+
+async def default_project_id(data_dir: Path) -> str:
+    """The id of the default project."""
+    async with _operator(data_dir) as projects:
+        return (await projects.ensure_default(local_subject())).id
+
+
+async def create_project(data_dir: Path, name: str, description: str, community_id: str) -> Project:
+    """Create a project as the operator.
+
+    Raises:
+        InvalidArgumentError, AlreadyExistsError: as :meth:`jobsphere.service.projects.Projects.create`.
+    """
+    async with _operator(data_dir) as projects:
+        await projects.ensure_default(local_subject())
+        return await projects.create(local_subject(), name, description, community_id)
+
+
+async def list_projects(data_dir: Path) -> Sequence[Project]:
+    """All projects."""
+    async with _operator(data_dir) as projects:
+        await projects.ensure_default(local_subject())
+        return await projects.all()

@@ -1,0 +1,166 @@
+"""The schema of a real file: how it comes to be, and what queries cost on it."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
+from jobsphere.store import queries, schema, statements
+from jobsphere.store.migrations import run
+from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.store.tables import metadata
+
+
+def opened(path: Path) -> SqliteJobStore:
+    return SqliteJobStore.open(path, lambda job: job.id.encode())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobsphere.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteJobStore]:
+    store = opened(path)
+    yield store
+    await store.close()
+
+
+# The schema.
+
+
+def definitions(path: Path) -> set[str]:
+    query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'alembic%'"
+    with closing(sqlite3.connect(path)) as connection:
+        return {" ".join(sql.replace("(", " ( ").replace(")", " ) ").split()) for (sql,) in connection.execute(query)}
+
+
+async def test_the_migrations_make_the_tables(path: Path, store: SqliteJobStore, tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/tables.db")
+    metadata.create_all(engine)
+    engine.dispose()
+    assert definitions(path) == definitions(tmp_path / "tables.db")
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_the_head_is_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(run.configuration()).get_current_head() == schema.HEAD
+
+
+_OPEN = """
+import sys
+from pathlib import Path
+from jobsphere.store.sqlite import SqliteJobStore
+SqliteJobStore.open(Path(sys.argv[1]), lambda job: b"")
+sys.exit(bool({"alembic", "sqlalchemy"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def exit_of_open(path: Path) -> Callable[[], int]:
+    return lambda: subprocess.run([sys.executable, "-c", _OPEN, path], check=False).returncode
+
+
+async def test_an_open_of_a_current_file_loads_no_machinery(exit_of_open: Callable[[], int]) -> None:
+    assert exit_of_open() == 1
+    assert exit_of_open() == 0
+
+
+async def test_a_database_of_a_newer_version_is_refused_untouched(path: Path) -> None:
+    await opened(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(FailedPreconditionError, match="made by a newer jobsphere"):
+        opened(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert schema.current_revision(connection) == "9999"
+
+
+async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(5, "power cut")
+
+    with monkeypatch.context() as patched:
+        # After the tables were made, before the revision is written down.
+        patched.setattr("alembic.runtime.migration.HeadMaintainer.update_to_step", broken)
+        with pytest.raises(UnavailableError, match="power cut"):
+            opened(path)
+    assert definitions(path) == set()
+    await opened(path).close()
+
+
+_UPGRADE = """
+import sys
+from pathlib import Path
+from jobsphere.store.migrations import run
+print(flush=True)
+sys.stdin.read()
+run.to_head(Path(sys.argv[1]))
+"""
+
+
+def test_servers_may_make_one_file_at_once(path: Path) -> None:
+    with ExitStack() as stack:
+        argv = [sys.executable, "-c", _UPGRADE, path]
+        servers = [
+            stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) for _ in range(3)
+        ]
+        for server in servers:
+            assert server.stdout is not None
+            server.stdout.readline()
+        for server in servers:
+            assert server.stdin is not None
+            server.stdin.close()
+    assert [server.returncode for server in servers] == [0, 0, 0]
+    with closing(sqlite3.connect(path)) as connection:
+        assert schema.current_revision(connection) == schema.HEAD
+
+
+def test_the_statements_are_what_the_queries_say() -> None:
+    assert queries.FILE.read_text() == queries.compiled(), "run python -m jobsphere.store.queries"
+
+
+# What queries cost: by their plans, which do not depend on how fast this machine is.
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (statements.VIEW_JOB, "sqlite_autoindex_jobs_1 (id=?)"),
+        (statements.GET_JOB, "sqlite_autoindex_jobs_1 (id=?)"),
+        (statements.UPDATE_JOB, "sqlite_autoindex_jobs_1 (id=?)"),
+        (statements.DELETE_JOB, "sqlite_autoindex_jobs_1 (id=?)"),
+        (statements.PAGE, "jobs_newest (project_id=? AND seq<?)"),
+        (statements.PAGE_BY_STATUS, "jobs_newest_by_status (project_id=? AND status=? AND seq<?)"),
+        (statements.JOBS_LIVE, "jobs_live (status=?)"),
+        (statements.EXPIRED_JOBS, "jobs_expiry (data_expires_at<?)"),
+        (statements.JOBS_WITH_DATA, "jobs_with_data (project_id=?)"),
+        (statements.REFERS, "job_blobs_by_hash (project_id=? AND sha256=?)"),
+        (statements.DELETE_BLOBS, "PRIMARY KEY (job_id=?)"),
+        (statements.DELETE_OPERATIONS, "operations_by_job (job_id=?)"),
+        (statements.GET_OPERATION, "PRIMARY KEY (id=?)"),
+    ],
+)
+async def test_a_query_walks_one_index_in_its_order(
+    path: Path, store: SqliteJobStore, statement: statements.Statement, index: str
+) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * len(statement.names)).fetchall()
+    (step,) = [row[3] for row in plan]
+    assert step.startswith("SEARCH")
+    assert step.endswith(index)

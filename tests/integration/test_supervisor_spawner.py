@@ -1,0 +1,85 @@
+"""The spawner: found by any path, one for a data directory, gone when there is nothing left to do."""
+
+import asyncio
+import json
+import os
+import stat
+import sys
+
+import pytest
+from supervisors import open_node, until
+
+from jobsphere.domain.errors import UnavailableError
+from jobsphere.runner import spawner
+from jobsphere.runner.local import LocalRunner
+
+
+async def test_a_data_directory_of_any_length_will_do(tmp_path):
+    deep = tmp_path / ("long" * 20) / ("longer" * 20)
+    deep.mkdir(parents=True)
+    async with open_node(deep) as node:
+        assert (await node.run("true")).ended.code == 0
+
+
+async def test_there_is_one_spawner_however_many_are_started(tmp_path):
+    async with open_node(tmp_path) as node:
+        runners = [node.new_runner() for _ in range(3)]
+        await asyncio.gather(*(r.launch(node.plan("sleep 1000", f"a{n}")) for n, r in enumerate(runners)))
+        for n in range(3):
+            await node.observed(f"a{n}", lambda seen: seen.started)
+        assert len({node.spawner(f"a{n}") for n in range(3)}) == 1
+        for runner in runners:
+            await runner.close()
+
+
+async def test_it_goes_when_nobody_needs_it_and_comes_back(tmp_path):
+    async with open_node(tmp_path) as node:
+        await node.run("true")
+        await node.runner.close()
+        await until(lambda: not (tmp_path / "run/spawner.sock").exists(), "the end of the spawner")
+        node.runner = node.new_runner()
+        assert (await node.run("true", "a2")).ended.code == 0
+
+
+async def test_what_it_cannot_do_it_says(tmp_path):
+    async with open_node(tmp_path) as node:
+        await node.run("true")
+        channel = spawner.connect(str(tmp_path / "run"))
+        reader, writer = await asyncio.open_unix_connection(sock=channel)
+        for request in (b"no json\n", b"{}\n", b"[]\n"):
+            writer.write(request)
+            assert "error" in json.loads(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_node_that_cannot_start_one_is_unavailable(tmp_path):
+    runner = LocalRunner(tmp_path, "here", [sys.executable, "-c", "raise SystemExit(3)"])
+    async with open_node(tmp_path) as node:
+        with pytest.raises(UnavailableError, match="here"):
+            await runner.launch(node.plan("echo once"))
+        assert (await node.run("echo once")).ended.code == 0
+        assert await node.text() == "once\n"
+    await runner.close()
+
+
+async def test_only_the_owner_can_look_into_a_run_directory(tmp_path):
+    async with open_node(tmp_path) as node:
+        await node.run("true", variables=(("SECRET", "x"),))
+        assert stat.S_IMODE(node.at().stat().st_mode) == 0o700
+        assert stat.S_IMODE(node.at("plan.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
+
+
+async def test_a_table_of_the_gpus_is_kept_where_there_are_some(tmp_path, monkeypatch):
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'timestamp, index'; echo 'now, 0'; exec sleep 1000\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    async with open_node(tmp_path / "data") as node:
+        await node.runner.launch(node.plan("until [ -e go ]; do sleep 0.01; done"))
+        await node.printed("now\t0")
+        node.at("work/go").touch()
+        await node.end()
+        assert node.runner.outbox("a1", "gpu_stats.tsv").read_text() == "timestamp\tindex\nnow\t0\n"
