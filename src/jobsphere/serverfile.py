@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ def run_dir(data_dir: Path) -> Path:
 
 
 @contextmanager
-def only_server(data_dir: Path) -> Iterator[None]:
+def only_server(data_dir: Path) -> Generator[None]:
     """Hold the data directory for one server.
 
     Raises:

@@ -8,7 +8,7 @@ import platform
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -197,7 +197,7 @@ def _in_url(host: str) -> str:
 
 
 @asynccontextmanager
-async def _operator(data_dir: Path) -> AsyncIterator[Projects]:
+async def _operator(data_dir: Path) -> AsyncGenerator[Projects]:
     """The projects of a data directory, for a command that runs beside its server or without one."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock = SystemClock()

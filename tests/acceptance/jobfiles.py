@@ -40,7 +40,7 @@ def start_async(client: Client, folder: Path) -> dict[str, str]:
 def get(client: Client, job_id: str, cwd: Path) -> dict[str, str]:
     """``project job get`` as JSON."""
     out = cwd / "get.json"
-    client.run("project", "job", "get", "--id", job_id, "-f", "json", "-o", str(out), cwd=cwd)
+    client.run("project", "job", "get", "--id", job_id, "--format", "json", "-o", str(out), cwd=cwd)
     return json.loads(out.read_text())
 
 

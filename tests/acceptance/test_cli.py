@@ -225,7 +225,7 @@ def test_graceful_cancel_saves_outputs(server: LiveServer, client: Client, examp
 
 def test_project_get_and_list(client: Client, tmp_path: Path) -> None:
     out = tmp_path / "project.json"
-    client.run("project", "get", "--id", client.project, "-f", "json", "-o", str(out), cwd=tmp_path)
+    client.run("project", "get", "--id", client.project, "--format", "json", "-o", str(out), cwd=tmp_path)
     project = json.loads(out.read_text())
 
     listed = client.run("project", "list", "-c", project["community_id"], cwd=tmp_path)

@@ -69,7 +69,7 @@ class MemoryRunner:
 
     async def attempts(self) -> Sequence[str]:
         self._fail()
-        return sorted(self.held)
+        return sorted(name for name, held in self.held.items() if not held.tidied)
 
     def subscribe(self, hint: Callable[[str], None]) -> None:
         self._hints.append(hint)
@@ -96,7 +96,7 @@ class MemoryRunner:
 
         def moved() -> bool:
             held = self.held.get(attempt_id)
-            return held is None or len(held.frames) > offset or held.seen.collected is not None
+            return held is not None and (len(held.frames) > offset or held.seen.collected is not None)
 
         try:
             async with asyncio.timeout(timeout_s), self._changed:

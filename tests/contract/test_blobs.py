@@ -90,6 +90,12 @@ async def test_other_bytes_than_announced_are_refused(store: BlobStore, sent: by
     assert await store.missing(P, [sha(CONTENT)])
 
 
+async def test_the_right_bytes_of_another_size_are_refused(store: BlobStore) -> None:
+    with pytest.raises(InvalidArgumentError):
+        await store.receive(P, sha(CONTENT), len(CONTENT) + 1, chunked(CONTENT))
+    assert await store.missing(P, [sha(CONTENT)])
+
+
 async def test_a_refused_upload_leaves_the_blob_that_was_there(store: BlobStore) -> None:
     held = await put(store, CONTENT)
     with pytest.raises(InvalidArgumentError):

@@ -112,9 +112,7 @@ async def test_an_attempt_that_was_never_launched_is_unknown(subject):
     assert await subject.runner.observe("a1") == Observation(known=False)
 
 
-async def test_an_attempt_goes_from_launch_to_collected_and_hints_come(subject):
-    hints: list[str] = []
-    subject.runner.subscribe(hints.append)
+async def test_an_attempt_goes_from_launch_to_collected(subject):
     await subject.runner.launch(PLAN)
     await subject.write_first()
     seen = await observed(subject.runner, lambda s: s.started)
@@ -126,7 +124,17 @@ async def test_an_attempt_goes_from_launch_to_collected_and_hints_come(subject):
     assert (seen.ended.code, seen.alive) == (3, False)
     await subject.runner.launch(PLAN)
     assert await subject.runner.observe("a1") == seen
-    assert set(hints) == {"a1"}
+
+
+async def test_whoever_looks_only_when_hinted_sees_the_end(subject):
+    hints: asyncio.Queue[str] = asyncio.Queue()
+    subject.runner.subscribe(hints.put_nowait)
+    await subject.runner.launch(PLAN)
+    await subject.write_first()
+    await subject.finish()
+    async with asyncio.timeout(HANG_S):
+        while not (await subject.runner.observe(await hints.get())).collected:
+            pass
 
 
 async def test_a_log_is_followed_to_its_end(subject):
@@ -157,6 +165,7 @@ async def test_a_log_is_read_in_small_steps_and_resumed_at_any_of_their_offsets(
         rest = (await follow(subject.runner, offset))[0]
         assert text + rest == whole
         text, offset = text + out(chunk), chunk.offset
+        assert chunk.complete == (offset == end)
     assert text == whole
 
 

@@ -130,17 +130,23 @@ class FakeLogs:
         self.end = asyncio.Event()
         self.closed = asyncio.Event()
         self.failure: Exception | None = None
+        self.trouble_at_the_end: Exception | None = None
+        self.flood = False
 
     async def stream(self, who: Subject, job_id: str, offset: int) -> AsyncIterator[LogChunk]:
         self._recorder.note("stream", who.id, job_id, offset)
         try:
             yield LINE
+            while self.flood:
+                yield LogChunk((LogFrame(LogStream.OUT, 5, b"x" * 60_000),), 30, False)
             await self.end.wait()
             if self.failure is not None:
                 raise self.failure
             yield LogChunk((LogFrame(LogStream.ERR, 6, b"bye\n"),), 60, True)
         finally:
             self.closed.set()
+            if self.trouble_at_the_end is not None:
+                raise self.trouble_at_the_end
 
 
 class FakeProjects:

@@ -355,6 +355,35 @@ async def test_a_reader_that_leaves_is_quiet_and_closes_the_stream(jobs: Any, fa
     assert lines == []
 
 
+async def test_readers_that_leave_in_the_middle_of_a_flood_are_quiet(
+    jobs: Any, fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    fakes.logs.flood = True
+    with capture_logs() as lines:
+        for _ in range(20):
+            fakes.logs.closed.clear()
+            call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
+            await call.read()
+            call.cancel()
+            async with asyncio.timeout(HANG_S):
+                await fakes.logs.closed.wait()
+        await get(jobs)
+    assert lines == []
+    assert caplog.records == []
+
+
+async def test_trouble_after_the_caller_has_left_is_quiet_too(jobs: Any, fakes: Fakes) -> None:
+    fakes.logs.trouble_at_the_end = errors.CorruptedError("nobody is there to hear it")
+    with capture_logs() as lines:
+        call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
+        await call.read()
+        call.cancel()
+        async with asyncio.timeout(HANG_S):
+            await fakes.logs.closed.wait()
+        await get(jobs)
+    assert lines == []
+
+
 async def test_health_and_reflection_need_no_token(channel: grpc.aio.Channel, server: GrpcServer) -> None:
     health: Any = health_pb2_grpc.HealthStub(channel)
     states = health_pb2.HealthCheckResponse
@@ -383,15 +412,35 @@ async def test_plain_and_ipv6_ports_are_served() -> None:
     await server.stop(0)
 
 
-async def test_stop_lets_a_call_end_and_then_cuts_off_the_rest(jobs: Any, server: GrpcServer, fakes: Fakes) -> None:
+async def test_stop_lets_a_call_end_and_tells_that_it_is_about_to(
+    jobs: Any, channel: grpc.aio.Channel, server: GrpcServer, fakes: Fakes
+) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
     await call.read()
     stopping = asyncio.create_task(server.stop(HANG_S))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    watch.cancel()
     fakes.logs.end.set()
     assert (await call.read()).offset == 60
     assert await call.code() is grpc.StatusCode.OK
+    await stopping
+
+
+async def test_stop_cuts_off_what_does_not_end_and_not_before_its_time(
+    jobs: Any, server: GrpcServer, fakes: Fakes
+) -> None:
+    call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
+    await call.read()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await server.stop(0.3)
+    assert loop.time() - began >= 0.3
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
     async with asyncio.timeout(HANG_S):
-        await stopping
+        await fakes.logs.closed.wait()
 
 
 async def test_the_certificate_names_the_vendors_hosts(port: int, tls: TlsFiles) -> None:

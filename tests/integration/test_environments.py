@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.ports import EnvironmentBuildError
 from jobsphere.environments.cache import open_builder
 from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interpreter
+from jobsphere.environments.uv import uv_environment
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SPAWN = multiprocessing.get_context("spawn")
@@ -102,8 +103,8 @@ def test_no_deps_installs_what_is_named_and_no_more(tmp_path: Path, index: Index
 
 
 def test_the_best_version_of_all_indexes_wins(tmp_path: Path, index: Index, locked_index: Index) -> None:
-    index.add("alpha", "1.0")
-    locked_index.add("alpha", "2.0")
+    index.add("alpha", "2.0")
+    locked_index.add("alpha", "1.0")  # uv alone would be content with this one: it comes first
     prefix, _ = ensure(tmp_path / "data", wants(index, "alpha", extra_index_urls=(locked_index.url(),)))
     assert run(prefix, "import alpha; print(alpha.version)") == "2.0"
 
@@ -174,15 +175,26 @@ def test_the_operators_own_index_counts(tmp_path: Path, index: Index, monkeypatc
     assert run(prefix, "import alpha; print(alpha.version)") == "1.0"
 
 
-def test_the_servers_import_path_does_not_leak_into_the_build(
-    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index.add("alpha", "1.0")
-    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "other"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "nowhere"))
-    bench = Bench()
-    ensure(tmp_path / "data", wants(index, "alpha"), bench)
-    assert "other" not in bench.text()
+def test_the_servers_import_path_does_not_leak_into_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_SYSTEM_PYTHON", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "the server's")
+    env = uv_environment(PythonEnvironment(OWN), tmp_path)
+    assert [name for name, value in env.items() if value == "the server's"] == ["HTTPS_PROXY"]
+
+
+def test_a_program_that_shows_credentials_is_masked(tmp_path: Path, locked_index: Index) -> None:
+    class Telltale(Bench):
+        def run(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
+            if "install" not in argv:
+                return super().run(argv, env, on_line)
+            on_line(f"fetching {env['UV_DEFAULT_INDEX']} as hunter2-secret\n")
+            return 2
+
+    bench = Telltale()
+    with pytest.raises(EnvironmentBuildError) as caught:
+        ensure(tmp_path / "data", wants(locked_index, "alpha"), bench)
+    assert f"fetching http://***@127.0.0.1:{locked_index.port}/simple/ as ***" in bench.lines
+    assert "hunter2" not in str(caught.value) + bench.text()
 
 
 def ask(data: Path, environment: PythonEnvironment, answers: "SimpleQueue[tuple[bool, int]]") -> None:
@@ -297,7 +309,7 @@ def test_a_prefix_is_held_while_its_user_lives(tmp_path: Path) -> None:
         "sys.stdout.flush(); sys.stdin.read()"
     )
     argv = [sys.executable, "-c", code, str(tmp_path), OWN, *SEARCH]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     with subprocess.Popen(argv, text=True, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
         assert user.stdin
         assert user.stdout

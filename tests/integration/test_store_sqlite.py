@@ -96,6 +96,15 @@ async def _write_without_end(path: Path) -> None:
     await asyncio.gather(*(add_and_tell(writer) for writer in range(20)))
 
 
+async def test_close_empties_the_log_while_another_process_looks_on(path: Path) -> None:
+    store, job = opened(path), a_job()
+    await store.add_job(job, create(job))
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+        await store.close()
+        assert path.with_name(f"{path.name}-wal").stat().st_size == 0
+
+
 def acknowledged_until_killed(path: Path) -> list[str]:
     writer = subprocess.Popen([sys.executable, __file__, path], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None

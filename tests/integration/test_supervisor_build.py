@@ -99,12 +99,10 @@ async def test_a_build_that_fails_ends_the_attempt_before_its_program(run, tmp_p
     assert "because" in text(run)
 
 
-@pytest.mark.parametrize(
-    "detached", ["sleep 1000 & echo $! > $PREFIX; wait", "setsid sleep 1000 & echo $! > $PREFIX; wait"]
-)
-async def test_a_stop_ends_a_build_and_all_below_it(run, tmp_path, detached):
+@pytest.mark.parametrize("start", ["sleep 1000", "setsid sleep 1000"])
+async def test_a_stop_ends_a_build_and_all_below_it(run, tmp_path, start):
     mark: Path = tmp_path / "pid"
-    supervisor = carry(run, ScriptBuilder(detached, mark))
+    supervisor = carry(run, ScriptBuilder(f"{start} & echo $! > $PREFIX; wait", mark))
     await until(lambda: mark.exists() and mark.read_text().strip(), "the build")
     run.order(StopOrder())
     await ended(supervisor)

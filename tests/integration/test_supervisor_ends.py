@@ -7,7 +7,7 @@ import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from supervisors import gone, open_node, output, until
+from supervisors import HANG_S, gone, open_node, output, until
 
 from jobsphere.domain.attempt import SYSTEM_LOG, EndReason, LogStream, StopOrder
 from jobsphere.domain.job import Phase
@@ -59,6 +59,36 @@ async def test_a_graceful_stop_lets_the_program_end_by_itself(node):
     seen = await node.end()
     assert (seen.ended.reason, seen.ended.code) == (EndReason.STOPPED, 5)
     assert await node.text() == "up\nbye\n"
+
+
+async def test_the_signal_reaches_what_the_program_started(node):
+    child = "sh -c 'trap \"echo child; exit\" TERM; echo ready; while :; do sleep 0.01; done' & "
+    await node.runner.launch(node.plan("trap : TERM; " + child + "wait; wait"))
+    await node.printed("ready\n")
+    await node.runner.stop("a1", StopOrder(signal.SIGTERM, datetime.now(UTC) + timedelta(hours=1)))
+    assert (await node.end()).ended.reason is EndReason.STOPPED
+    assert await node.text() == "ready\nchild\n"
+
+
+async def test_the_death_of_a_supervisor_is_hinted(node):
+    await started(node, "sleep 1000 & ")
+    hinted = asyncio.Event()
+
+    def look(name):
+        if not RunDirectory(str(node.at())).is_locked():
+            hinted.set()
+
+    node.runner.subscribe(look)
+    os.kill(node.supervisor(), signal.SIGKILL)
+    await asyncio.wait_for(hinted.wait(), HANG_S)
+
+
+async def test_a_torn_order_is_no_order(node):
+    create_run_directory(str(node.at()), node.plan("echo ran"))
+    for name in ("stop", "step"):
+        node.at(name).write_bytes(b"\0" * 10)
+    await node.runner.launch(node.plan("echo ran"))
+    assert (await node.end()).ended.reason is EndReason.EXITED
 
 
 async def test_a_program_that_ignores_its_signal_is_killed_at_the_deadline(node):

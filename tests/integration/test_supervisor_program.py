@@ -67,6 +67,13 @@ async def test_a_million_lines_are_all_there_when_the_program_exits_at_once(node
     assert (node.at("outbox") / "stdout.txt").read_text() == await node.text()
 
 
+async def test_the_last_words_are_there_however_little_time_is_left(node):
+    """What is written while the supervisor leaves the pipe alone for a moment."""
+    for n in range(20):
+        await node.run("echo first; read -t 0.001; printf last", f"a{n}")
+        assert await node.text(name=f"a{n}") == "first\nlast"
+
+
 async def test_bytes_that_are_no_text_pass_through(node):
     data = os.urandom(300_000)
     seen = await node.run("cat blob; printf end >&2", inputs=(node.input(data, "work/blob"),))

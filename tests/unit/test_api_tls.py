@@ -6,6 +6,7 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from cryptography import x509
@@ -99,11 +100,21 @@ def test_a_lost_public_file_comes_back(tmp_path: Path) -> None:
     assert files.ca_pem.read_bytes() == public
 
 
+def test_a_server_of_another_authority_is_replaced(tmp_path: Path) -> None:
+    files = ensure_certificates(tmp_path, now=NOW)
+    files.ca_key.unlink()
+    ensure_certificates(tmp_path, now=NOW)
+    certificate(files.server_pem.read_bytes()).verify_directly_issued_by(certificate(files.ca_pem.read_bytes()))
+
+
 def test_first_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
+    def start(together: Barrier) -> tuple[bytes, bytes, bytes]:
+        together.wait()
+        return contents(ensure_certificates(tmp_path, (), NOW))
+
     with ThreadPoolExecutor(8) as pool:
-        made = [f.result() for f in [pool.submit(ensure_certificates, tmp_path, (), NOW) for _ in range(8)]]
-    assert len({contents(m) for m in made}) == 1
-    certificate(made[0].server_pem.read_bytes()).verify_directly_issued_by(certificate(made[0].ca_pem.read_bytes()))
+        made = list(pool.map(start, [Barrier(8)] * 8))
+    assert len(set(made)) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "ca-key.pem", "ca.pem", "server.pem"]
 
 

@@ -227,6 +227,11 @@ def test_a_forced_cancel_replaces_a_graceful_one_and_not_the_other_way_round() -
     assert after(*WAYS[S.EXECUTING], FORCED, GRACEFUL).cancel == FORCED.request
 
 
+def test_a_second_graceful_cancel_does_not_postpone_the_deadline() -> None:
+    later = lifecycle.Cancel(replace(GRACEFUL.request, deadline=NOW + timedelta(hours=1)))
+    assert after(*WAYS[S.EXECUTING], GRACEFUL, later).cancel == GRACEFUL.request
+
+
 def test_an_attempt_that_is_lost_while_being_cancelled_is_cancelled() -> None:
     lost = lifecycle.AttemptFailed(NOW, Failure(Phase.MACHINE, "gone"))
     assert after(*WAYS[S.CANCELLING], lost).status is S.CANCELLED

@@ -103,8 +103,20 @@ def test_a_write_that_fails_leaves_the_log_as_it_was(log, monkeypatch):
         os.write(fd, parts[0])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "writev", half)
-    with pytest.raises(OSError, match="No space"):
-        writer.append(LogStream.OUT, [b"lost\n"])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "writev", half)
+        with pytest.raises(OSError, match="No space"):
+            writer.append(LogStream.OUT, [b"lost\n"])
+    writer.append(LogStream.OUT, [b"next\n"])
+    assert [f.content for f in all_frames(writer.fd)] == [b"kept\n", b"next\n"]
+    writer.close()
+
+
+def test_what_a_power_cut_left_behind_is_cut_off(log):
+    write_all(log, [((LogStream.OUT, ""), [b"kept\n"])])
+    size = log.stat().st_size
+    os.truncate(log, size + 100_000)
+    writer = LogWriter(str(log))
+    assert writer.size == size
     assert [f.content for f in all_frames(writer.fd)] == [b"kept\n"]
     writer.close()

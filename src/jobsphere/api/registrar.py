@@ -7,6 +7,7 @@ more than the rest of the way.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -19,7 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from jobsphere.api.errors import failure_of
-from jobsphere.domain.errors import UnsupportedError
+from jobsphere.domain.errors import JobsphereError, UnsupportedError
 from jobsphere.domain.resource import Subject
 
 Answer = Message | bytes
@@ -70,11 +71,23 @@ class _Call:
 
     async def fail(self, error: Exception) -> None:
         """Answer with the error's status. A caller that is gone gets no answer, and is nothing to write down."""
-        if self.context.cancelled():
+        if _caller_left(error):
             return
         await self.tell_ids()
         failure = failure_of(error, self.method, self.request_id, self.who.id)
         await self.context.abort(failure.code, failure.text)
+
+
+def _caller_left(error: Exception) -> bool:
+    """Whether an error only says that nobody waits for the answer any more.
+
+    Either the connection broke while something was sent, or the call was cancelled and what stopped because of it said
+    so in its own words. A mistake of this program's is never taken for that.
+    """
+    if isinstance(error, grpc.aio.BaseError):
+        return not isinstance(error, grpc.aio.UsageError)
+    task = asyncio.current_task()
+    return isinstance(error, JobsphereError) and task is not None and task.cancelling() > 0
 
 
 class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseClass]

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def _run(console: Console, folder: Path) -> None:
 
 
 @contextmanager
-def _server(data: Path) -> Iterator[str]:
+def _server(data: Path) -> Generator[str]:
     """A server on free ports while the block runs; gives its ready line."""
     command = [sys.executable, "-m", "jobsphere.cli.main", "up", "--data-dir", str(data)]
     command += ["--grpc-port", "0", "--proxy-port", "0", "--http-port", "0"]

@@ -17,6 +17,7 @@ MAX_RATIO = 1100
 """Deflate cannot pack better than 1032 to 1: more means that entries overlap."""
 RATIO_APPLIES_FROM = GIB
 _CHUNK = 1 << 20
+_SMALL = 64 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -152,6 +153,9 @@ def is_inside(path: str, root: str) -> bool:
 def file_sha256(path: str) -> tuple[str, int]:
     """The SHA-256 of a file and its size."""
     with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size <= _SMALL:  # a large buffer would cost more than the file
+            data = file.readall()
+            return hashlib.sha256(data).hexdigest(), len(data)
         digest = hashlib.file_digest(file, "sha256")
         return digest.hexdigest(), file.tell()
 

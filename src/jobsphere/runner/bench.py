@@ -36,13 +36,13 @@ class Orders:
         self._run = run
         # Both ends are ours: so it never reports a hang-up, and a server that writes finds a reader.
         self.fd = os.open(run.at(CONTROL), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._order = run.read(STOP, StopOrder)
+        self._order = run.glance(STOP, StopOrder)
 
     def current(self) -> StopOrder | None:
         """The last order that was given; None while there is none."""
         with suppress(BlockingIOError):
             if os.read(self.fd, 4096):
-                self._order = self._run.read(STOP, StopOrder)
+                self._order = self._run.glance(STOP, StopOrder)
         return self._order
 
     def close(self) -> None:

@@ -85,9 +85,11 @@ def read_frames(fd: int, offset: int, limit_bytes: int) -> tuple[list[LogFrame],
     frames: list[LogFrame] = []
     position = content = 0
     while content < max(limit_bytes, 1):
-        end = _frame_end(data, position, offset)
+        end = _frame_end(data, position)
         if end is None or end > len(data):
             break
+        if end < 0:
+            raise _bad_offset(offset + position)
         frames.append(_frame(data, position, end))
         content += len(frames[-1].content)
         position = end
@@ -105,14 +107,17 @@ def all_frames(fd: int) -> Iterator[LogFrame]:
 
 
 def whole_size(fd: int, start: int = 0) -> int:
-    """The offset behind the last whole frame; ``start`` is one that is known to be a frame's begin."""
+    """The offset behind the last whole frame; ``start`` is one that is known to be a frame's begin.
+
+    What is no frame ends the log too: a power cut may leave blocks of zeros.
+    """
     size = os.fstat(fd).st_size
     offset = start
     while offset < size:
         window = os.pread(fd, 4096, offset)
         position = 0
-        while (end := _frame_end(window, position, offset)) is not None:
-            if offset + end > size:
+        while (end := _frame_end(window, position)) is not None:
+            if end < 0 or offset + end > size:
                 return offset + position
             position = end
         if position == 0:
@@ -121,15 +126,13 @@ def whole_size(fd: int, start: int = 0) -> int:
     return offset
 
 
-def _frame_end(data: bytes, position: int, base: int) -> int | None:
-    """Where the frame at ``position`` ends (maybe beyond ``data``); None if its header is not all there."""
+def _frame_end(data: bytes, position: int) -> int | None:
+    """Where the frame at ``position`` ends, maybe beyond ``data``; None: half a header; -1: no header."""
     if len(data) - position < _HEADER.size:
         return None
     length, time_ns, code, name = _HEADER.unpack_from(data, position)
     sane = code in _STREAMS and (name > 0) == (code == 3) and 0 < length - name <= MAX_CONTENT and time_ns in _TIMES
-    if not sane:
-        raise _bad_offset(base + position)
-    return position + _HEADER.size + length
+    return position + _HEADER.size + length if sane else -1
 
 
 def _frame(data: bytes, position: int, end: int) -> LogFrame:

@@ -42,7 +42,8 @@ class LocalRunner:
     """The :class:`jobsphere.domain.ports.Runner` of this machine. Made on the running event loop.
 
     Args:
-        data_dir: Holds ``attempts/`` and ``run/``; both are made if they are not there.
+        data_dir: Holds ``attempts/`` (run directories of attempts under way), ``ended/`` (those of tidied ones, with
+            records and log) and ``run/``; all are made if they are not there.
         node: The name of the node.
         spawner_argv: Starts a spawner of this data directory that goes on in the background, exit code 0 when it (or
             another) is ready.
@@ -52,8 +53,9 @@ class LocalRunner:
         self.node = node
         self._run_folder = data_dir / "run"
         self._attempts = data_dir / "attempts"
+        self._tidied = data_dir / "ended"
         self._argv = tuple(spawner_argv)
-        for folder in (self._run_folder, self._attempts):
+        for folder in (self._run_folder, self._attempts, self._tidied):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._asking = asyncio.Lock()
         self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -74,7 +76,7 @@ class LocalRunner:
         run = self._run(plan.attempt_id)
         if not os.path.isdir(run.path):
             try:
-                create_run_directory(run.path, plan)
+                await asyncio.to_thread(create_run_directory, run.path, plan)
             except OSError as error:
                 raise UnavailableError(f"node {self.node}: {error.strerror}", attempt=plan.attempt_id) from error
         elif run.has(COLLECTED) or run.is_locked():
@@ -113,8 +115,10 @@ class LocalRunner:
 
     async def tidy(self, attempt_id: str) -> None:
         """See :meth:`jobsphere.domain.ports.Runner.tidy`."""
-        run = self._run(attempt_id)
-        await asyncio.to_thread(_remove_members, run, (*ROOT_DIRECTORIES, OUTBOX, RESERVE, CONTROL))
+        path = str(self._attempts / attempt_id)
+        if os.path.isdir(path):
+            self._watch.discard(path)
+            await asyncio.to_thread(_tidy, path, str(self._tidied / attempt_id))
 
     async def remove(self, attempt_id: str) -> None:
         """See :meth:`jobsphere.domain.ports.Runner.remove`. Out of sight at once, out of the disk in a moment."""
@@ -147,7 +151,9 @@ class LocalRunner:
             frames, after = read_frames(fd, offset, limit_bytes)
         finally:
             os.close(fd)
-        return LogChunk(tuple(frames), after, seen.collected is not None and after >= seen.collected.log_bytes)
+        return LogChunk(
+            tuple(frames), after, seen.collected is not None and (not frames or after >= seen.collected.log_bytes)
+        )
 
     async def log_size(self, attempt_id: str) -> int:
         """See :meth:`jobsphere.domain.ports.Runner.log_size`. Goes on from where it looked last."""
@@ -181,14 +187,23 @@ class LocalRunner:
                 del self._waiting[attempt_id]
 
     def _moved_beyond(self, attempt_id: str, offset: int) -> bool:
-        run = self._run(attempt_id)
-        size = os.stat(run.at(LOGS)).st_size if run.has(LOGS) else 0
-        return size > offset or run.has(COLLECTED) or not os.path.isdir(run.path)
+        """Whether a look at the log would tell something new. Half a frame does not, nor does a missing directory."""
+        try:
+            fd = self._open_logs(attempt_id)
+        except FileNotFoundError:
+            return self._run(attempt_id).has(COLLECTED)
+        try:
+            frames = os.fstat(fd).st_size > offset and read_frames(fd, offset, 1)[0]
+        finally:
+            os.close(fd)
+        return bool(frames) or self._run(attempt_id).has(COLLECTED)
 
     def _run(self, attempt_id: str) -> RunDirectory:
         if not _ATTEMPT_ID.fullmatch(attempt_id):
             raise NotFoundError(f"there is no attempt {attempt_id!r}")
-        return RunDirectory(str(self._attempts / attempt_id))
+        path = self._attempts / attempt_id
+        tidied = self._tidied / attempt_id
+        return RunDirectory(str(tidied if not path.is_dir() and tidied.is_dir() else path))
 
     def _open_logs(self, attempt_id: str) -> int:
         return os.open(self._run(attempt_id).at(LOGS), os.O_RDONLY | os.O_CLOEXEC)
@@ -266,11 +281,14 @@ class LocalRunner:
         return done.returncode
 
 
-def _remove_members(run: RunDirectory, names: Sequence[str]) -> None:
-    for name in names:
-        path = run.at(name)
-        if os.path.isdir(path):
-            remove_tree(path)
+def _tidy(path: str, tidied: str) -> None:
+    """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
+    run = RunDirectory(path)
+    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, CONTROL):
+        member = run.at(name)
+        if os.path.isdir(member):
+            remove_tree(member)
         else:
             with suppress(FileNotFoundError):
-                os.unlink(path)
+                os.unlink(member)
+    os.rename(path, tidied)

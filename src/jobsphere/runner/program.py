@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import select
 import shutil
@@ -54,7 +55,7 @@ class Program:
         self._bench = bench
         self._poll, self._calm = select.poll(), select.poll()
         self._pipes: dict[int, _Pipe] = {}
-        self._buffer = memoryview(bytearray(_PIPE_BYTES))
+        self._buffer = memoryview(mmap.mmap(-1, _PIPE_BYTES))  # costs memory only as far as it is filled
         self._sampler = TreeSampler()
         self._obeyed: StopOrder | None = None
         self._kill_at: float | None = None

@@ -21,6 +21,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import struct
 import time
 from contextlib import suppress
@@ -66,6 +67,13 @@ class RunDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def glance(self, name: str, kind: type[T]) -> T | None:
+        """A record that is not durable: None also where a power cut tore it."""
+        try:
+            return self.read(name, kind)
+        except ValueError:
+            return None
+
     def write(self, name: str, value: object) -> None:
         """Put a record in place at once; not durable (a step, an order)."""
         replace_file(self.at(name), records.dumps(value), durable=False)
@@ -91,7 +99,7 @@ class RunDirectory:
         return Observation(
             known=True,
             alive=alive,
-            step=self.read(STEP, Step),
+            step=self.glance(STEP, Step),
             started=self.read(STARTED, Started),
             ended=self.read(EXIT, Ended),
             collected=self.read(COLLECTED, Collected),
@@ -171,19 +179,24 @@ def create_run_directory(path: str, plan: AttemptPlan) -> bool:
     """Make a run directory, whole or not at all; False if there is one already."""
     parent, name = os.path.split(path)
     fresh = RunDirectory(os.path.join(parent, f".new-{name}-{os.urandom(4).hex()}"))
-    os.mkdir(fresh.path, 0o700)
-    os.mkfifo(fresh.at(CONTROL), 0o600)
-    replace_file(fresh.at(PLAN), records.dumps(plan), durable=False)
-    _make_reserve(fresh.at(RESERVE))
-    for directory in ("work", "tmp", "home", OUTBOX):  # the others come with the first file in them
-        os.mkdir(fresh.at(directory), 0o755)
     try:
+        _fill(fresh, plan)
         os.rename(fresh.path, path)
     except OSError as error:
+        shutil.rmtree(fresh.path, ignore_errors=True)  # the next server clears what cannot go now
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             return False
         raise
     return True
+
+
+def _fill(fresh: RunDirectory, plan: AttemptPlan) -> None:
+    os.mkdir(fresh.path, 0o700)
+    os.mkfifo(fresh.at(CONTROL), 0o600)
+    replace_file(fresh.at(PLAN), records.dumps(plan), durable=True)
+    _make_reserve(fresh.at(RESERVE))
+    for directory in ("work", "tmp", "home", OUTBOX):  # the others come with the first file in them
+        os.mkdir(fresh.at(directory), 0o755)
 
 
 def replace_file(path: str, data: bytes, *, durable: bool) -> None:

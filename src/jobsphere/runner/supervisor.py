@@ -106,6 +106,7 @@ def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
 
 def _lost(bench: Bench) -> Ended:
     run = bench.run_directory
+    run.free_reserve()
     bench.reaper.end_all()
     left = end_leftovers(bench.plan.attempt_id)
     if run.claimed_in_this_boot() is False:

@@ -13,7 +13,7 @@ from jobsphere.domain.capacity import check_instance_types
 from jobsphere.domain.environment import canonical
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
-from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide
+from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, JobPage, JobStore
 from jobsphere.domain.resource import Subject
@@ -239,7 +239,7 @@ class Jobs:
             desc=desc,
             config=config,
             data_ttl=ttl,
-            data_expires_at=now + ttl if ttl is not None else None,
+            data_expires_at=expiry(now, ttl),
             parent_job_id=parent,
             status_details="Waiting for its inputs and for Execute",
         )
