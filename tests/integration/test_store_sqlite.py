@@ -126,6 +126,21 @@ async def test_a_killed_server_loses_nothing_that_it_acknowledged(path: Path) ->
     await store.close()
 
 
+async def test_a_command_that_opens_and_leaves_takes_nothing_with_it(path: Path) -> None:
+    """Also right after the server made the file: its locks tell others that the log is in use."""
+    store = opened(path)
+    visit = "import sys\nfrom contextlib import closing\nimport sqlite3\n"
+    visit += "with closing(sqlite3.connect(sys.argv[1])) as c:\n    c.execute('SELECT count(*) FROM jobs').fetchone()\n"
+    subprocess.run([sys.executable, "-c", visit, path], check=True)
+
+    job = a_job("kept")
+    await store.add_job(job, create(job))
+
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT id FROM jobs").fetchall() == [("kept",)]
+    await store.close()
+
+
 def test_the_file_is_its_owners_alone(path: Path, store: SqliteJobStore) -> None:
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
     assert set(modes.values()) == {0o600}, modes

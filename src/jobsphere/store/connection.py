@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from jobsphere.domain.errors import CorruptedError, JobsphereError, ResourceExhaustedError, UnavailableError
@@ -20,7 +21,10 @@ def connect_writer(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sqlite
 
     The file is made if it is not there, for its owner only: environment variables of jobs are in it.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    with suppress(FileExistsError):
+        # Never opened here when it exists: closing any descriptor of a file drops all locks that this process has on
+        # it, and the next process to leave would take the log of a database that is in use with it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect(path, "rw", busy_timeout_s)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
