@@ -119,7 +119,8 @@ class Server:
         data_dir = settings.data_dir.expanduser().absolute()
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(only_server(data_dir))
-        clock, ids, changes, readers = SystemClock(), RandomIds(), Changes(), Readers()
+        clock, ids, changes = SystemClock(), RandomIds(), Changes()
+        readers = Readers(clock)
         key = secret_key(data_dir)
 
         store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)

@@ -6,11 +6,12 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from jobsphere.domain.attempt import LogChunk
 from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
 from jobsphere.domain.job import Job
-from jobsphere.domain.ports import JobStore, Runner
+from jobsphere.domain.ports import Clock, JobStore, Runner
 from jobsphere.domain.resource import Subject
 from jobsphere.service.access import Access
 from jobsphere.service.changes import Changes
@@ -20,8 +21,11 @@ CHUNK_BYTES = 512 * 1024
 _LOOK_AGAIN_S = 1.0
 _STALLED_S = 10.0
 _SETTLE_S = 0.3
+_LOOK_S = 0.05
 _WINDOW_BYTES = 8 << 20
 _PRINT_BYTES_PER_S = 2 << 20
+_RECONNECT_S = 7.0
+_JUST_ENDED = timedelta(seconds=10)
 
 
 class Readers:
@@ -30,10 +34,16 @@ class Readers:
     The vendor's client stops printing when its operation is done. So what was sent must also have had the time to be
     read and printed: a part of a second, or, behind a stream of megabytes, as long as a slow terminal takes for what
     may lie in the connection's window. A reader that takes nothing for ten seconds holds nobody up.
+
+    A restart of the server breaks the streams, and that client waits five seconds before it reads on: for so long a job
+    that was under way then is held back, until a reader of it has come and gone.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._now = monotonic
+        self._started = clock.now()
+        self._reconnected_at = monotonic() + _RECONNECT_S
+        self._read_since: set[str] = set()
         self._open: defaultdict[str, set[_Reader]] = defaultdict(set)
         self._settled_at: dict[str, float] = {}
 
@@ -52,6 +62,8 @@ class Readers:
 
     def leave(self, reader: _Reader) -> None:
         """The stream has ended, by whichever side."""
+        if self._now() < self._reconnected_at:
+            self._read_since.add(reader.job_id)
         readers = self._open[reader.job_id]
         readers.discard(reader)
         if not readers:
@@ -59,16 +71,24 @@ class Readers:
         settled = self._now() + _SETTLE_S + reader.in_flight / _PRINT_BYTES_PER_S
         self._settled_at[reader.job_id] = max(settled, self._settled_at.get(reader.job_id, 0.0))
 
-    def pending(self, job_id: str) -> float:
-        """Seconds to wait before asking again whether all is read; 0 when it is."""
+    def pending(self, job: Job) -> float:
+        """Seconds to wait before asking again whether all of an ended job's log is read; 0 when it is."""
         now = self._now()
-        if any(now - r.last < _STALLED_S for r in self._open.get(job_id, ())):
-            return 0.05
-        left = self._settled_at.get(job_id, 0.0) - now
+        if any(now - r.last < _STALLED_S for r in self._open.get(job.id, ())):
+            return _LOOK_S
+        if now < self._reconnected_at and self._lost_its_reader(job):
+            return _LOOK_S
+        left = self._settled_at.get(job.id, 0.0) - now
         if left <= 0:
-            self._settled_at.pop(job_id, None)
+            self._settled_at.pop(job.id, None)
             return 0.0
         return left
+
+    def _lost_its_reader(self, job: Job) -> bool:
+        """Whether the job was under way when this server started, so that somebody may be about to read on."""
+        ended = job.finished_at or self._started
+        under_way = job.created_at < self._started < ended + _JUST_ENDED
+        return under_way and job.id not in self._read_since
 
 
 @dataclass(eq=False, slots=True)

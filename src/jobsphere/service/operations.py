@@ -82,7 +82,7 @@ class Operations:
         if operation.kind is not OperationKind.EXECUTE:
             return OperationStatus(operation, operation.created_at, done=True)
         job = await self._store.get_job(operation.job_id)
-        return self.describe(operation, job, done=job.status.terminal and await self._log_is_read(job.id))
+        return self.describe(operation, job, done=job.status.terminal and await self._log_is_read(job))
 
     async def cancel(self, who: Subject, operation_id: str) -> OperationStatus:
         """Cancel what the operation stands for, at once.
@@ -107,11 +107,11 @@ class Operations:
         outputs = self._artifacts.downloads(job.project_id, files)
         return OperationStatus(operation, modified, done=True, job=job, outputs=outputs, error=_error(job))
 
-    async def _log_is_read(self, job_id: str) -> bool:
+    async def _log_is_read(self, job: Job) -> bool:
         """Wait a moment for the readers of the log: their client stops reading once the operation is done."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _HOLD_S
-        while (left := self._readers.pending(job_id)) > 0:
+        while (left := self._readers.pending(job)) > 0:
             if loop.time() >= until:
                 return False
             await asyncio.sleep(min(left, 0.1))
