@@ -127,6 +127,7 @@ def _drive(api: Api, server: LiveServer, kind: Kind, starts: Path) -> End:
         wait_for(lambda: "up\n" in log_text(server.data_dir, job_id), "the program runs")
         api.cancel(job_id, kind.graceful, "test")
     job = api.wait(job_id)
+    stdout = api.stdout(job_id)
     done = wait_for(lambda: o if (o := api.operation(operation.id)).done else None, "the operation is done")
     assert done.HasField("error") is (job.status == pb.CANCELLED)
     wait_for(lambda: not processes_of(f"JOBSPHERE_JOB_ID={job_id}"), "no process of the job is left")
@@ -134,7 +135,7 @@ def _drive(api: Api, server: LiveServer, kind: Kind, starts: Path) -> End:
     return End(
         status=job.status,
         started=len(starts.read_text().splitlines()),
-        stdout=api.stdout(job_id),
+        stdout=stdout,
         files=api.download(job_id, files) if files else {},
         errors=tuple(sorted(e.output_file_desc.path for e in job.file_errors)),
     )

@@ -131,7 +131,7 @@ async def test_a_command_that_opens_and_leaves_takes_nothing_with_it(path: Path)
     store = opened(path)
     visit = "import sys\nfrom contextlib import closing\nimport sqlite3\n"
     visit += "with closing(sqlite3.connect(sys.argv[1])) as c:\n    c.execute('SELECT count(*) FROM jobs').fetchone()\n"
-    subprocess.run([sys.executable, "-c", visit, path], check=True)
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", visit, path], check=True)
 
     job = a_job("kept")
     await store.add_job(job, create(job))
