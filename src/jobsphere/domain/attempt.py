@@ -17,6 +17,16 @@ from jobsphere.domain.job import Phase
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What the program may use of its node. ``gpus``: the indices of the node's GPUs that are its own."""
+
+    cpus: float
+    memory_bytes: int
+    pids: int
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptPlan:
     """Everything that a supervisor needs to carry one attempt through.
 
@@ -34,6 +44,7 @@ class AttemptPlan:
     inputs: tuple[Placement, ...] = ()
     outputs: tuple[OutputPlace, ...] = ()
     environment: PythonEnvironment | None = None
+    limits: Limits | None = None
 
 
 class EndReason(StrEnum):

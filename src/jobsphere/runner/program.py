@@ -5,22 +5,23 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import posixpath
 import select
-import shutil
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from jobsphere.domain.attempt import DOCKER_STATS, GPU_STATS, Ended, EndReason, LogStream, Started, StopOrder
-from jobsphere.domain.command import MODULES, substitute
+from jobsphere.domain.command import WORK
 from jobsphere.domain.job import Phase
 from jobsphere.runner.bench import Bench, StepError
+from jobsphere.runner.command_line import SYSTEM_PATH, program_argv, program_environment
+from jobsphere.runner.confinement import Confinement
 from jobsphere.runner.lines import LineCutter
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
 from jobsphere.runner.rundir import STARTED
 from jobsphere.runner.stats import INTERVAL_S, TreeSampler, gpu_command
 
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TAIL_BYTES, TAIL_LINES = 2048, 20
 DEFAULT_GRACE_S = 30.0
 """How long a signalled program may take when its order names no deadline."""
@@ -51,8 +52,9 @@ class Program:
         StepError: it could not be started.
     """
 
-    def __init__(self, bench: Bench, prefix: str | None) -> None:
+    def __init__(self, bench: Bench, prefix: str | None, confinement: Confinement) -> None:
         self._bench = bench
+        self._confinement = confinement
         self._poll, self._calm = select.poll(), select.poll()
         self._pipes: dict[int, _Pipe] = {}
         self._buffer = memoryview(mmap.mmap(-1, _PIPE_BYTES))  # costs memory only as far as it is filled
@@ -79,6 +81,7 @@ class Program:
             stopped = self._carry()
         finally:
             self._bench.reaper.end_all()
+            self._confinement.end()
         self._drain()
         ended = self._bench.reaper.ended(self._pid)
         code, usage = ended or (0, None)
@@ -93,7 +96,12 @@ class Program:
             self._bench.log(f"The program was stopped (code {code}); no process of it is left")
             return Ended(now, EndReason.STOPPED, code, Phase.RUN, "The program was stopped")
         self._bench.log(f"The program ended with code {code}")
-        return Ended(now, EndReason.EXITED, code, Phase.RUN if code else None, self._tail() if code else "")
+        if not code:
+            return Ended(now, EndReason.EXITED, code)
+        why = self._confinement.verdict()
+        if why:
+            self._bench.log(why)
+        return Ended(now, EndReason.EXITED, code, Phase.RUN, "\n".join(t for t in (why, self._tail()) if t))
 
     def _tail(self) -> str:
         errors = next((p for p in self._pipes.values() if p.stream is LogStream.ERR), None)
@@ -105,8 +113,10 @@ class Program:
         out, out_writer = os.pipe2(os.O_CLOEXEC)
         err, err_writer = os.pipe2(os.O_CLOEXEC)
         try:
-            environment = program_environment(bench, prefix)
-            pid = start(_argv(bench), environment, bench.run_directory.at("work"), out_writer, err_writer)
+            root = self._confinement.root
+            environment = program_environment(bench.plan, root, prefix)
+            command = self._confinement.command(program_argv(bench.plan, root), environment, posixpath.join(root, WORK))
+            pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer)
         except (OSError, ValueError) as error:
             os.close(out)
             os.close(err)
@@ -160,9 +170,8 @@ class Program:
         left = self._kill_at - time.time()
         self._bench.log(f"A stop was asked for: sending signal {order.signal}, killing the program in {left:.0f} s")
         if self._bench.reaper.ended(self._pid) is None:
-            # Its leader is not collected yet, so that the group is still this program's.
             with suppress(ProcessLookupError):
-                os.killpg(self._pid, order.signal)
+                self._confinement.signal(self._pid, order.signal)
         return False
 
     def _tick(self) -> bool:
@@ -223,32 +232,3 @@ class Program:
         if pipe.fd in {fd for fd, _ in self._poll.poll(0)}:
             return self._pump(pipe)
         return 0
-
-
-def program_environment(bench: Bench, prefix: str | None) -> dict[str, str]:
-    """The environment variables of the program: nothing of the server's own but what is listed here."""
-    run, plan = bench.run_directory, bench.plan
-    user = "jobsphere"
-    variables = {
-        "PATH": f"{prefix}/bin:{SYSTEM_PATH}" if prefix else SYSTEM_PATH,
-        "HOME": run.at("home"),
-        "TMPDIR": run.at("tmp"),
-        "LANG": "C.UTF-8",
-        "USER": user,
-        "LOGNAME": user,
-        "PYTHONUNBUFFERED": "1",
-        "JOBSPHERE_JOB_ID": plan.job_id,
-    }
-    if prefix:
-        variables["VIRTUAL_ENV"] = prefix
-    if any(p.target == MODULES for p in plan.inputs):
-        variables["PYTHONPATH"] = run.at(MODULES)
-    # The attempt's id is not the user's to change: leftovers are found by it.
-    return {**variables, **dict(plan.variables), ATTEMPT_VARIABLE: plan.attempt_id}
-
-
-def _argv(bench: Bench) -> list[str]:
-    plan = bench.plan
-    places = {name: bench.run_directory.at(place) for name, place in plan.locations}
-    shell = shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh"
-    return [shell, "-c", substitute(plan.cmd, {**dict(plan.literals), **places})]

@@ -12,6 +12,7 @@ from jobsphere.domain.job import Phase
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
+from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
@@ -72,7 +73,7 @@ class Supervisor:
             prefix = self._prefix(bench)
             bench.check()
             phase = Phase.RUN
-            ended = Program(bench, prefix).finish()
+            ended = Program(bench, prefix, _confinement(bench)).finish()
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -98,6 +99,10 @@ class Supervisor:
         return str(built.prefix)
 
 
+def _confinement(bench: Bench) -> Confinement:
+    return Unconfined(bench.run_directory.path)
+
+
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
     bench.run_directory.free_reserve()
     bench.log(message)
@@ -108,6 +113,7 @@ def _lost(bench: Bench) -> Ended:
     run = bench.run_directory
     run.free_reserve()
     bench.reaper.end_all()
+    _confinement(bench).end()
     left = end_leftovers(bench.plan.attempt_id)
     if run.claimed_in_this_boot() is False:
         cause = "the machine was restarted"

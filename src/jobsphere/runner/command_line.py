@@ -1,0 +1,40 @@
+"""The user's command with its variables, as a shell gets it."""
+
+from __future__ import annotations
+
+import posixpath
+import shutil
+
+from jobsphere.domain.attempt import AttemptPlan
+from jobsphere.domain.command import MODULES, substitute
+from jobsphere.runner.processes import ATTEMPT_VARIABLE
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_USER = "jobsphere"
+
+
+def program_argv(plan: AttemptPlan, root: str) -> list[str]:
+    """The program's command line. ``root``: the job's root as the program sees it."""
+    places = {name: posixpath.join(root, place) for name, place in plan.locations}
+    shell = shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh"
+    return [shell, "-c", substitute(plan.cmd, {**dict(plan.literals), **places})]
+
+
+def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dict[str, str]:
+    """The environment variables of the program: nothing of the server's own but what is listed here."""
+    variables = {
+        "PATH": f"{prefix}/bin:{SYSTEM_PATH}" if prefix else SYSTEM_PATH,
+        "HOME": posixpath.join(root, "home"),
+        "TMPDIR": posixpath.join(root, "tmp"),
+        "LANG": "C.UTF-8",
+        "USER": _USER,
+        "LOGNAME": _USER,
+        "PYTHONUNBUFFERED": "1",
+        "JOBSPHERE_JOB_ID": plan.job_id,
+    }
+    if prefix:
+        variables["VIRTUAL_ENV"] = prefix
+    if any(p.target == MODULES for p in plan.inputs):
+        variables["PYTHONPATH"] = posixpath.join(root, MODULES)
+    # The attempt's id is not the user's to change: leftovers are found by it.
+    return {**variables, **dict(plan.variables), ATTEMPT_VARIABLE: plan.attempt_id}

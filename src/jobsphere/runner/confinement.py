@@ -1,0 +1,66 @@
+"""What the program of an attempt is started in: nothing at all, a sandbox, a container.
+
+The supervisor is the same for all of them; this seam says how a command line becomes a process, what the program sees
+of the job's root, how a signal reaches it, and what is left to end besides the supervisor's own descendants.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A process to start on this host. ``environment`` holds secrets: it is never logged."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: str
+
+
+class Confinement(Protocol):
+    """How one attempt's program is fenced in. Made before the start; used by one supervisor."""
+
+    root: str
+    """The job's root (the folder of ``work/``, ``inputs/`` …) as the program sees it: an absolute path."""
+
+    def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
+        """What to start on this host so that the program runs as ``argv`` in ``cwd`` (a path that it sees)."""
+        ...
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal to the program whose process on this host is ``pid``, alive and not collected yet."""
+        ...
+
+    def end(self) -> None:
+        """End what the supervisor's own descendants do not show. May be repeated; also called for a lost attempt."""
+        ...
+
+    def verdict(self) -> str:
+        """Why the program was ended from outside (out of memory), once it has ended; empty if it was not."""
+        ...
+
+
+class Unconfined:
+    """No fence: the program is a process of this host like any other, with the server user's rights."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
+        """The program itself."""
+        return Command(tuple(argv), environment, cwd)
+
+    def signal(self, pid: int, number: int) -> None:
+        """To the program's process group: its leader is not collected yet, so that the group is still its own."""
+        os.killpg(pid, number)
+
+    def end(self) -> None:
+        """All that it started are descendants of the supervisor."""
+
+    def verdict(self) -> str:
+        """Nobody here ends it from outside."""
+        return ""
