@@ -105,6 +105,16 @@ def test_the_last_lines_of_a_job_that_ends_at_once_are_shown(client: Client, tmp
     assert "the very last line" in words
 
 
+def test_the_end_of_a_flood_is_shown(client: Client, tmp_path: Path) -> None:
+    """The connection's window holds more than the client prints in seconds."""
+    config = "cmd: bash flood.sh\ninputs:\n- flood.sh\n"
+
+    words = execute(client, write_job(tmp_path / "job", config, flood__sh="seq 300000\necho the very last line\n"))
+
+    assert "- 299999\n" in words
+    assert "the very last line" in words
+
+
 def test_an_unsatisfiable_requirement_ends_in_the_resolvers_words(client: Client, tmp_path: Path) -> None:
     config = """
 cmd: python main.py

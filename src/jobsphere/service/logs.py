@@ -22,8 +22,9 @@ _LOOK_AGAIN_S = 1.0
 _STALLED_S = 10.0
 _SETTLE_S = 0.3
 _LOOK_S = 0.05
-_WINDOW_BYTES = 8 << 20
-_PRINT_BYTES_PER_S = 2 << 20
+_PRINT_LINE_S = 30e-6
+_PRINT_BYTE_S = 50e-9
+_MAX_PRINT_S = 60.0
 _RECONNECT_S = 7.0
 _JUST_ENDED = timedelta(seconds=10)
 
@@ -32,8 +33,9 @@ class Readers:
     """Who reads which job's log: the end of a job is told only when its readers have got all of it.
 
     The vendor's client stops printing when its operation is done. So what was sent must also have had the time to be
-    read and printed: a part of a second, or, behind a stream of megabytes, as long as a slow terminal takes for what
-    may lie in the connection's window. A reader that takes nothing for ten seconds holds nobody up.
+    read and printed: a part of a second, or, behind a flood, as long as that client takes to print it (measured: 15 µs
+    a line; the double is allowed for), since the connection's window holds megabytes that it has not looked at. A
+    reader that takes nothing for ten seconds holds nobody up.
 
     A restart of the server breaks the streams, and that client waits five seconds before it reads on: for so long a job
     that was under way then is held back, until a reader of it has come and gone.
@@ -53,11 +55,13 @@ class Readers:
         self._open[job_id].add(reader)
         return reader
 
-    def took(self, reader: _Reader, size_bytes: int) -> None:
-        """The reader's connection accepted so many bytes."""
+    def took(self, reader: _Reader, chunk: LogChunk) -> None:
+        """The reader's connection accepted these frames: from now on they are being printed."""
         now = self._now()
-        decay = max(0, int((now - reader.last) * _PRINT_BYTES_PER_S))
-        reader.in_flight = min(max(0, reader.in_flight - decay) + size_bytes, _WINDOW_BYTES)
+        lines = sum(f.content.count(b"\n") for f in chunk.frames)
+        size = sum(len(f.content) for f in chunk.frames)
+        left = max(0.0, reader.print_s - (now - reader.last))
+        reader.print_s = min(left + lines * _PRINT_LINE_S + size * _PRINT_BYTE_S, _MAX_PRINT_S)
         reader.last = now
 
     def leave(self, reader: _Reader) -> None:
@@ -68,7 +72,8 @@ class Readers:
         readers.discard(reader)
         if not readers:
             del self._open[reader.job_id]
-        settled = self._now() + _SETTLE_S + reader.in_flight / _PRINT_BYTES_PER_S
+        left = max(0.0, reader.print_s - (self._now() - reader.last))
+        settled = self._now() + _SETTLE_S + left
         self._settled_at[reader.job_id] = max(settled, self._settled_at.get(reader.job_id, 0.0))
 
     def pending(self, job: Job) -> float:
@@ -95,7 +100,7 @@ class Readers:
 class _Reader:
     job_id: str
     last: float
-    in_flight: int = 0
+    print_s: float = 0.0
 
 
 class Logs:
@@ -131,7 +136,7 @@ class Logs:
         try:
             async for chunk in self._follow(job, offset):
                 yield chunk
-                self._readers.took(reader, sum(len(f.content) for f in chunk.frames))
+                self._readers.took(reader, chunk)
         finally:
             self._readers.leave(reader)
 
