@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,34 @@ def test_demo_runs_a_job_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert "job completed successfully" in words
     assert "3 the" in words or "4 the" in words
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("jobsphere-demo")]
+
+
+WITHOUT_A_NETWORK = """
+import fcntl, os, socket, struct, sys
+s = socket.socket()
+fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP: loopback, and nothing else
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_it_starts_and_runs_a_job_with_the_network_cut(tmp_path: Path) -> None:
+    command = [
+        "unshare",
+        "--map-root-user",
+        "--net",
+        sys.executable,
+        "-c",
+        WITHOUT_A_NETWORK,
+        BIN / "jobsphere",
+        "demo",
+    ]
+
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=HANG_S, check=False, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "job completed successfully" in done.stderr + done.stdout
 
 
 def test_tokens_are_asked_for_when_required(tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jobsphere import wiring
-from jobsphere.api.proxy import offline_proxy_url
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.serverfile import ServerInfo, running_server
 
@@ -42,6 +40,8 @@ def client_env(
     json_
         Print one JSON object instead of shell commands.
     """
+    from jobsphere import wiring
+
     folder = data_dir_of(data_dir)
     info = running_server(folder)
     project_id = asyncio.run(wiring.default_project_id(folder))
@@ -79,6 +79,8 @@ def exports(
         "JOBSPHERE_PROJECT": project_id,
     }
     if offline:
+        from jobsphere.api.proxy import offline_proxy_url
+
         through = offline_proxy_url(info.host, info.proxy_port)
         values |= {"HTTPS_PROXY": through, "https_proxy": through, "REQUESTS_CA_BUNDLE": str(ca)}
     return values

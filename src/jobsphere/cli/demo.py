@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -53,7 +53,7 @@ def demo(*, keep: bool = False) -> None:
     keep
         Keep the folder, and say where it is.
     """
-    console = Console()
+    console = Console(highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="jobsphere-demo-"))
     try:
         _run(console, folder)
@@ -72,7 +72,9 @@ def _run(console: Console, folder: Path) -> None:
     console.print(Rule("1. A job, as its config.yaml says it"))
     console.print(Panel(Syntax(_CONFIG.rstrip(), "yaml", background_color="default")))
     console.print(Rule("2. A private server"))
-    with _server(folder / "data") as ready:
+    with ExitStack() as stack:
+        with console.status("starting …"):
+            ready = stack.enter_context(_server(folder / "data"))
         console.print(ready, soft_wrap=True)
         environ = _client_env(folder / "data")
         command = ["datasphere", "project", "job", "execute", "-p", environ["JOBSPHERE_PROJECT"], "-c", "config.yaml"]

@@ -1,4 +1,7 @@
-"""Entry point: the commands and how their errors are told."""
+"""Entry point: the commands and how their errors are told.
+
+The modules of the commands import the server only when they are called: ``--help`` and the small ones answer at once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import sys
 
 from cyclopts import App
 
+from jobsphere.cli.client_env import client_env
+from jobsphere.cli.demo import demo
+from jobsphere.cli.project import app as project
+from jobsphere.cli.up import up
 from jobsphere.domain.errors import JobsphereError
 
 app = App(
@@ -19,10 +26,10 @@ Start a server with `jobsphere up`. In another terminal, point the vendor's clie
 New here? `jobsphere demo` runs an example job and shows what happens.""",
     help_format="markdown",
 )
-app.command("jobsphere.cli.up:up")
-app.command("jobsphere.cli.client_env:client_env")
-app.command("jobsphere.cli.demo:demo")
-app.command("jobsphere.cli.project:app", name="project")
+app.command(up)
+app.command(client_env)
+app.command(demo)
+app.command(project)
 
 
 def main() -> None:

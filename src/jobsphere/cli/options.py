@@ -7,8 +7,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jobsphere import config
-
 DataDir = Annotated[
     Path | None,
     Parameter(help="Where everything lives. Default: JOBSPHERE_DATA_DIR, else ~/.local/share/jobsphere."),
@@ -18,4 +16,6 @@ Json = Annotated[bool, Parameter(negative="", help="Print JSON, for other progra
 
 def data_dir_of(data_dir: Path | None) -> Path:
     """The data directory that a command is about, absolute."""
+    from jobsphere import config
+
     return config.load({"data_dir": data_dir}).data_dir.expanduser().absolute()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.table import Table
 
-from jobsphere import wiring
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.resource import Project
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 app = App(name="project", help="Create and list projects.")
 
@@ -42,6 +42,8 @@ def create(
     json_
         Print the whole project as JSON.
     """
+    from jobsphere import wiring
+
     project = asyncio.run(wiring.create_project(data_dir_of(data_dir), name, description, community_id))
     print(json.dumps(_fields(project), indent=2) if json_ else project.id)  # noqa: T201
 
@@ -57,6 +59,10 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     json_
         Print a JSON array instead of a table.
     """
+    from rich.console import Console
+
+    from jobsphere import wiring
+
     projects = asyncio.run(wiring.list_projects(data_dir_of(data_dir)))
     if json_:
         print(json.dumps([_fields(p) for p in projects], indent=2))  # noqa: T201
@@ -76,6 +82,8 @@ def _fields(project: Project) -> dict[str, str]:
 
 
 def _table(projects: Sequence[Project]) -> Table:
+    from rich.table import Table
+
     table = Table("ID", "Name", "Community ID", "Created at", "Description")
     for p in projects:
         table.add_row(p.id, p.name, p.community_id, f"{p.created_at:%Y-%m-%d %H:%M}", p.description)

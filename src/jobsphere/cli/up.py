@@ -5,28 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
-from jobsphere import config
 from jobsphere.cli.options import DataDir
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.serverfile import ServerInfo
-from jobsphere.telemetry import configure_logging
-from jobsphere.wiring import Server
 
-PortOption = Annotated[int | None, Parameter(help="0 picks a free port.")]
+if TYPE_CHECKING:
+    from jobsphere.config import Settings
 
 
 def up(
     *,
     data_dir: DataDir = None,
     host: str | None = None,
-    grpc_port: PortOption = None,
-    proxy_port: PortOption = None,
-    http_port: PortOption = None,
+    grpc_port: int | None = None,
+    proxy_port: int | None = None,
+    http_port: int | None = None,
     public_host: str | None = None,
     require_tokens: bool | None = None,
     max_running_jobs: int | None = None,
@@ -61,6 +58,9 @@ def up(
     config_file
         A settings file to use instead of the data directory's own.
     """
+    from jobsphere import config
+    from jobsphere.telemetry import configure_logging
+
     options = {
         "data_dir": data_dir,
         "host": host,
@@ -77,12 +77,15 @@ def up(
     asyncio.run(_serve(settings))
 
 
-async def _serve(settings: config.Settings) -> None:
+async def _serve(settings: Settings) -> None:
+    from jobsphere.config import is_loopback
+    from jobsphere.wiring import Server
+
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    if not config.is_loopback(settings.host) and not settings.tokens_required:
+    if not is_loopback(settings.host) and not settings.tokens_required:
         _warn(f"ANYBODY who can reach {settings.host} can run programs here: tokens are switched off.")
     try:
         async with Server(settings) as server:
@@ -94,7 +97,7 @@ async def _serve(settings: config.Settings) -> None:
         ) from e
 
 
-def _ready(settings: config.Settings, info: ServerInfo) -> None:
+def _ready(settings: Settings, info: ServerInfo) -> None:
     if not settings.tokens_required:
         _warn("no tokens are asked for: every user of this machine can run jobs as you. --require-tokens changes that.")
     print(  # noqa: T201
@@ -106,4 +109,6 @@ def _ready(settings: config.Settings, info: ServerInfo) -> None:
 
 
 def _warn(text: str) -> None:
+    from rich.console import Console
+
     Console(stderr=True).print(f"[bold yellow]Warning:[/] {text}")

@@ -1,0 +1,69 @@
+"""Where settings come from, and which wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobsphere import config
+from jobsphere.domain.errors import InvalidArgumentError
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in config.Settings.model_fields:
+        monkeypatch.delenv(f"JOBSPHERE_{name.upper()}", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+
+
+def test_the_command_line_wins_over_variables_and_they_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jobsphere.toml").write_text("grpc_port = 1\nproxy_port = 2\nhttp_port = 3\n")
+    monkeypatch.setenv("JOBSPHERE_PROXY_PORT", "20")
+    monkeypatch.setenv("JOBSPHERE_HTTP_PORT", "30")
+
+    settings = config.load({"data_dir": tmp_path, "http_port": 300, "host": None})
+
+    assert (settings.grpc_port, settings.proxy_port, settings.http_port) == (1, 20, 300)
+    assert settings.host == "127.0.0.1"
+
+
+def test_the_data_directory_has_a_default(tmp_path: Path) -> None:
+    assert config.load({}).data_dir == tmp_path / "share" / "jobsphere"
+
+
+def test_another_file_can_be_named(tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text("max_running_jobs = 7\n")
+
+    assert config.load({"data_dir": tmp_path}, other).max_running_jobs == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("grpc_port = 70000", "grpc_port"), ("no_such_thing = 1", "no_such_thing"), ("= broken", "jobsphere.toml")],
+)
+def test_what_cannot_be_is_told_by_its_name(tmp_path: Path, text: str, word: str) -> None:
+    (tmp_path / "jobsphere.toml").write_text(text)
+
+    with pytest.raises(InvalidArgumentError, match=word):
+        config.load({"data_dir": tmp_path})
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "required"),
+    [
+        ("127.0.0.1", None, False),
+        ("::1", None, False),
+        ("localhost", None, False),
+        ("0.0.0.0", None, True),
+        ("10.1.2.3", None, True),
+        ("gpu-box.example", None, True),
+        ("127.0.0.1", True, True),
+        ("0.0.0.0", False, False),
+    ],
+)
+def test_tokens_are_required_wherever_others_can_connect(host: str, asked: bool | None, required: bool) -> None:
+    assert config.load({"host": host, "require_tokens": asked}).tokens_required is required
