@@ -7,7 +7,7 @@ help: ## Show what there is to make
 
 setup: .venv/.ready ## Put jobsphere and its tools into .venv/bin
 
-.venv/.ready: pyproject.toml uv.lock tools/setup.sh
+.venv/.ready: pyproject.toml uv.lock tools/setup.sh tools/bring_uv.py
 	@tools/setup.sh
 
 demo: setup ## Run an example job on a private server
@@ -20,14 +20,14 @@ test-fast: setup ## Only the tests that start no server
 	@$(BIN)/pytest tests/unit tests/contract
 
 lint: setup ## Style, types, layers
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check -q src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks tools examples
+	@$(BIN)/ruff format --check -q src tests benchmarks tools examples
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
 
 fmt: setup ## Mend the style
-	@$(BIN)/ruff check --fix -q src tests benchmarks
-	@$(BIN)/ruff format src tests benchmarks
+	@$(BIN)/ruff check --fix -q src tests benchmarks tools examples
+	@$(BIN)/ruff format src tests benchmarks tools examples
 
 bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench
@@ -37,4 +37,4 @@ soak: setup ## The long sweeps, whole
 	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
 
 clean: ## Remove the environment and caches
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
