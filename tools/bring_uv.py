@@ -1,6 +1,6 @@
 """Bring the locked uv without pip: Debian's Python has neither pip nor ensurepip, and uv needs neither.
 
-Usage: ``python3 tools/bring_uv.py TARGET``. The wheel's address and hash are those of ``uv.lock``; standard library only.
+Usage: ``python3 tools/bring_uv.py TARGET``. Address and hash of the wheel are those of ``uv.lock``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(target: Path) -> None:
         with urllib.request.urlopen(url, timeout=120) as answer:
             content = answer.read()
     except OSError as e:
-        sys.exit(f"uv cannot be downloaded ({e}); install uv (https://docs.astral.sh/uv) and try again")
+        sys.exit(f"uv cannot be downloaded ({e}); install uv and try again")
     if hashlib.sha256(content).hexdigest() != expected:
         sys.exit("the downloaded uv is not the locked one: its hash differs")
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
