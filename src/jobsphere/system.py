@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 20
+# More bits than 20 digits hold (103), so that no digit is likelier than another.
+_BITS = 160
 
 
 class SystemClock:
@@ -22,4 +24,9 @@ class RandomIds:
 
     def new(self) -> str:
         """A new id."""
-        return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+        number = secrets.randbits(_BITS)
+        digits: list[str] = []
+        for _ in range(_ID_LENGTH):
+            number, digit = divmod(number, len(_ALPHABET))
+            digits.append(_ALPHABET[digit])
+        return "".join(digits)

@@ -50,6 +50,17 @@ else:
     raise AssertionError("the job is still there")
 print("all done")
 """
+DEFAULT_ENDPOINT = """
+import os
+import yandexcloud
+from yandex.cloud.datasphere.v2.project_service_pb2 import GetProjectRequest
+from yandex.cloud.datasphere.v2.project_service_pb2_grpc import ProjectServiceStub
+
+roots = open(os.environ["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"], "rb").read()
+sdk = yandexcloud.SDK(token="an-oauth-token", root_certificates=roots)
+project = sdk.client(ProjectServiceStub).Get(GetProjectRequest(project_id=os.environ["JOBSPHERE_PROJECT"]))
+print("project", project.name)
+"""
 
 
 def python(client: Client, script: str, *args: str, cwd: Path) -> str:
@@ -82,3 +93,13 @@ def test_yandexcloud_sdk_reads_and_deletes(server: LiveServer, tmp_path: Path) -
     ca, token = client.exports["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"], client.exports["YC_IAM_TOKEN"]
 
     assert "all done" in python(client, CLOUD, endpoint, ca, token, client.project, first, second, cwd=folder)
+
+
+def test_yandexcloud_sdk_finds_the_server_by_its_default_endpoint(client: Client, tmp_path: Path) -> None:
+    assert "project default" in python(client, DEFAULT_ENDPOINT, cwd=tmp_path)
+
+
+def test_the_cli_logs_in_with_a_token_of_its_own(client: Client, tmp_path: Path) -> None:
+    without = Client({k: v for k, v in client.exports.items() if k != "YC_IAM_TOKEN"}, client.base)
+
+    assert client.project in without.run("-t", "an-oauth-token", "project", "get", "--id", client.project, cwd=tmp_path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 
 from jobsphere.blob.paths import blob_path
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError, UnavailableError
-from jobsphere.domain.ports import BlobStore
+from jobsphere.domain.ports import BlobStore, FinishedFile
 
 
 class MemoryBlobStore:
@@ -32,17 +32,20 @@ class MemoryBlobStore:
             raise InvalidArgumentError("the bytes are not the announced ones")
         self._held[key] = content
 
-    async def adopt(self, project_id: str, sha256: str, size_bytes: int, path: Path) -> None:
-        key = self._key(project_id, sha256)
+    async def adopt(self, project_id: str, files: Sequence[FinishedFile]) -> None:
+        for file in files:
+            self._adopt(self._key(project_id, file.sha256), file)
+
+    def _adopt(self, key: tuple[str, str], file: FinishedFile) -> None:
         if key in self._held:
             return
-        if path.is_symlink():
+        if file.path.is_symlink():
             raise InvalidArgumentError("only a regular file can be kept")
         try:
-            content = path.read_bytes()
+            content = file.path.read_bytes()
         except FileNotFoundError:
             raise NotFoundError("the file to be kept is gone") from None
-        if len(content) != size_bytes:
+        if len(content) != file.size_bytes:
             raise CorruptedError("the file to be kept has another size than was recorded")
         self._held[key] = content
 
@@ -96,8 +99,8 @@ class FailingBlobStore:
     async def receive(self, project_id: str, sha256: str, size_bytes: int, chunks: AsyncIterator[bytes]) -> None:
         await self._break(lambda: self._inner.receive(project_id, sha256, size_bytes, chunks))
 
-    async def adopt(self, project_id: str, sha256: str, size_bytes: int, path: Path) -> None:
-        await self._break(lambda: self._inner.adopt(project_id, sha256, size_bytes, path))
+    async def adopt(self, project_id: str, files: Sequence[FinishedFile]) -> None:
+        await self._break(lambda: self._inner.adopt(project_id, files))
 
     def read(self, project_id: str, sha256: str) -> Path:
         return self._inner.read(project_id, sha256)

@@ -10,7 +10,7 @@ from ports_blobs import FailingBlobStore, Fault, MemoryBlobStore
 
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError, UnavailableError
-from jobsphere.domain.ports import BlobStore
+from jobsphere.domain.ports import BlobStore, FinishedFile
 
 P, Q = "p" * 20, "q" * 20
 CONTENT = b"some bytes"
@@ -124,7 +124,7 @@ async def test_a_name_that_is_no_hash_is_refused(store: BlobStore, name: str) ->
 async def test_adopt_takes_over_a_file(store: BlobStore, tmp_path: Path) -> None:
     file = tmp_path / "outbox"
     file.write_bytes(CONTENT)
-    await store.adopt(P, sha(CONTENT), len(CONTENT), file)
+    await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
     file.unlink(missing_ok=True)
     assert store.read(P, sha(CONTENT)).read_bytes() == CONTENT
 
@@ -132,16 +132,16 @@ async def test_adopt_takes_over_a_file(store: BlobStore, tmp_path: Path) -> None
 async def test_adopt_may_be_repeated_with_and_without_the_file(store: BlobStore, tmp_path: Path) -> None:
     file = tmp_path / "outbox"
     file.write_bytes(CONTENT)
-    await store.adopt(P, sha(CONTENT), len(CONTENT), file)
-    await store.adopt(P, sha(CONTENT), len(CONTENT), file)
+    await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
+    await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
     file.unlink(missing_ok=True)
-    await store.adopt(P, sha(CONTENT), len(CONTENT), file)
+    await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
     assert store.read(P, sha(CONTENT)).read_bytes() == CONTENT
 
 
 async def test_adopt_of_what_is_nowhere_is_refused(store: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
-        await store.adopt(P, sha(CONTENT), len(CONTENT), tmp_path / "never")
+        await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), tmp_path / "never")])
     assert await store.missing(P, [sha(CONTENT)])
 
 
@@ -149,7 +149,7 @@ async def test_adopt_refuses_a_file_of_another_size(store: BlobStore, tmp_path: 
     file = tmp_path / "outbox"
     file.write_bytes(CONTENT + b"more")
     with pytest.raises(CorruptedError):
-        await store.adopt(P, sha(CONTENT), len(CONTENT), file)
+        await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
     assert await store.missing(P, [sha(CONTENT)])
 
 
@@ -157,7 +157,7 @@ async def test_adopt_follows_no_link(store: BlobStore, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(CONTENT)
     (tmp_path / "outbox").symlink_to(tmp_path / "secret")
     with pytest.raises(InvalidArgumentError):
-        await store.adopt(P, sha(CONTENT), len(CONTENT), tmp_path / "outbox")
+        await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), tmp_path / "outbox")])
 
 
 async def test_remove_frees_what_nobody_wants(store: BlobStore) -> None:

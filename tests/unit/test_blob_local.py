@@ -13,6 +13,7 @@ import pytest
 from jobsphere.blob import incoming
 from jobsphere.blob.local import STALE_S, LocalBlobStore
 from jobsphere.domain.errors import InvalidArgumentError, ResourceExhaustedError
+from jobsphere.domain.ports import FinishedFile
 
 P = "p" * 20
 CONTENT = b"some bytes"
@@ -118,7 +119,7 @@ async def test_adopting_links_instead_of_copying(tmp_path: Path) -> None:
     file = tmp_path / "outbox"
     file.write_bytes(CONTENT)
     store = LocalBlobStore(tmp_path / "blobs")
-    await store.adopt(P, SHA, len(CONTENT), file)
+    await store.adopt(P, [FinishedFile(SHA, len(CONTENT), file)])
     assert store.read(P, SHA).samefile(file)
 
 
@@ -130,7 +131,7 @@ async def test_adopting_copies_where_no_link_can_be(tmp_path: Path, monkeypatch:
     file.write_bytes(CONTENT)
     store = LocalBlobStore(tmp_path / "blobs")
     monkeypatch.setattr("jobsphere.blob.local.os.link", refuse)
-    await store.adopt(P, SHA, len(CONTENT), file)
+    await store.adopt(P, [FinishedFile(SHA, len(CONTENT), file)])
     assert not store.read(P, SHA).samefile(file)
     assert store.read(P, SHA).read_bytes() == CONTENT
     assert store.read(P, SHA).stat().st_mode & 0o777 == 0o444

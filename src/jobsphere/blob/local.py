@@ -16,13 +16,14 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from jobsphere.blob.durable import make_directories, put_in_place, sync_directory
 from jobsphere.blob.incoming import READ_ONLY, Incoming
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
+from jobsphere.domain.ports import FinishedFile
 
 STALE_S = 24 * 3600
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
@@ -69,14 +70,14 @@ class LocalBlobStore:
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.discard))
 
-    async def adopt(self, project_id: str, sha256: str, size_bytes: int, path: Path) -> None:
-        """Take over a finished, fsynced file of this host: by a hard link, or a copy where that cannot be.
+    async def adopt(self, project_id: str, files: Sequence[FinishedFile]) -> None:
+        """Take over finished, fsynced files of this host: by a hard link, or a copy where that cannot be.
 
         Raises:
-            NotFoundError: neither the file nor the blob is there.
-            CorruptedError: the file is not a regular file of that size.
+            NotFoundError: neither a file nor its blob is there.
+            CorruptedError: a file is not a regular file of that size.
         """
-        await asyncio.to_thread(self._adopt, blob_path(self._root, project_id, sha256), size_bytes, path)
+        await asyncio.to_thread(self._adopt_all, project_id, files)
 
     def read(self, project_id: str, sha256: str) -> Path:
         """The blob as a read-only file of this host.
@@ -106,17 +107,24 @@ class LocalBlobStore:
     def _held(self, project_id: str) -> set[str]:
         return {path.name for path in project_path(self._root, project_id).glob("??/*")}
 
-    def _adopt(self, target: Path, size_bytes: int, path: Path) -> None:
-        make_directories(target.parent)
-        if not target.exists():
-            try:
-                self._link(target, size_bytes, path)
-            except FileNotFoundError:
-                # A repeat of this call may have taken it over in between, and the file was removed then.
-                if not target.exists():
-                    raise NotFoundError("the file to be kept is gone", path=str(path)) from None
+    def _adopt_all(self, project_id: str, files: Sequence[FinishedFile]) -> None:
+        targets = [blob_path(self._root, project_id, file.sha256) for file in files]
+        for target, file in zip(targets, files, strict=True):
+            self._adopt(target, file)
         # Also for a blob that was there: a crash may have come between its link and this.
-        sync_directory(target.parent)
+        for folder in {target.parent for target in targets}:
+            sync_directory(folder)
+
+    def _adopt(self, target: Path, file: FinishedFile) -> None:
+        make_directories(target.parent)
+        if target.exists():
+            return
+        try:
+            self._link(target, file.size_bytes, file.path)
+        except FileNotFoundError:
+            # A repeat of this call may have taken it over in between, and the file was removed then.
+            if not target.exists():
+                raise NotFoundError("the file to be kept is gone", path=str(file.path)) from None
 
     def _link(self, target: Path, size_bytes: int, path: Path) -> None:
         _check_file(path, size_bytes)

@@ -185,6 +185,15 @@ class UrlSigner(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedFile:
+    """A complete, fsynced file of this host and what it is known to hold."""
+
+    sha256: str
+    size_bytes: int
+    path: Path
+
+
 class BlobStore(Protocol):
     """Bytes by project and SHA-256. One project's hash never opens another's bytes."""
 
@@ -205,10 +214,13 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def adopt(self, project_id: str, sha256: str, size_bytes: int, path: Path) -> None:
-        """Take over a finished, fsynced file of this host whose hash is known. The file may be gone afterwards or not.
+    async def adopt(self, project_id: str, files: Sequence[FinishedFile]) -> None:
+        """Take over finished files of this host whose hashes are known. They may be gone afterwards or not.
 
         A repeat after a crash finds the blob there, the file or both; one of them is enough.
+
+        Raises:
+            NotFoundError: neither a file nor its blob is there.
         """
         ...
 

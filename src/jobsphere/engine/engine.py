@@ -59,7 +59,7 @@ class Engine:
         for job in live:
             if job.attempt is not None:
                 self._dispatcher.keep(job)
-        self._runner.subscribe(lambda attempt: self.wake(job_id_of(attempt)))
+        self._runner.subscribe(lambda attempt: self._queue.add_soon(job_id_of(attempt)))
         self._queue.start()
         for job in live:
             self.wake(job.id)

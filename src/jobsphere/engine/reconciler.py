@@ -17,7 +17,7 @@ from jobsphere.domain.environment import canonical
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Attempt, Job, JobStatus
 from jobsphere.domain.lifecycle import AttemptStopped, Event, Placed, Waiting, decide
-from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
+from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
 
@@ -150,9 +150,11 @@ class Reconciler:
 
     async def _commit(self, job: Job, attempt: Attempt, collected: Collected) -> None:
         """Make blobs of the files in the outbox."""
-        for item in collected.files:
-            path = self._runner.outbox(attempt.id, item.name)
-            await self._blobs.adopt(job.project_id, item.file.sha256, item.file.size_bytes, path)
+        files = [
+            FinishedFile(c.file.sha256, c.file.size_bytes, self._runner.outbox(attempt.id, c.name))
+            for c in collected.files
+        ]
+        await self._blobs.adopt(job.project_id, files)
 
     async def _apply(self, job: Job, events: list[Event]) -> Job | None:
         """Decide and store: one write for all that happened since the last look.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+GATHER_S = 0.004
+"""How long hints about one key are gathered: a short job's records appear within so much of each other."""
+
 
 class KeyedQueue:
     """Runs ``work(key)`` for every key that is added, never twice at the same moment for one key.
@@ -23,6 +26,7 @@ class KeyedQueue:
         self._waiting: set[str] = set()
         self._running: set[str] = set()
         self._again: set[str] = set()
+        self._gathered: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -37,11 +41,21 @@ class KeyedQueue:
             self._waiting.add(key)
             self._ready.put_nowait(key)
 
+    def add_soon(self, key: str) -> None:
+        """Have ``key`` worked on in a few milliseconds: what is added again by then is one piece of work."""
+        if key not in self._gathered:
+            self._gathered.add(key)
+            asyncio.get_running_loop().call_later(GATHER_S, self._add_gathered, key)
+
     async def stop(self) -> None:
         """End the workers; what they are in the middle of is cancelled (every step can be repeated)."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _add_gathered(self, key: str) -> None:
+        self._gathered.discard(key)
+        self.add(key)
 
     async def _worker(self) -> None:
         while True:
