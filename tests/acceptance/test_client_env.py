@@ -89,17 +89,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+CUT_OFF = ("unshare", "--map-root-user", "--net")
+
+
 def test_it_starts_and_runs_a_job_with_the_network_cut(tmp_path: Path) -> None:
-    command = [
-        "unshare",
-        "--map-root-user",
-        "--net",
-        sys.executable,
-        "-c",
-        WITHOUT_A_NETWORK,
-        BIN / "jobsphere",
-        "demo",
-    ]
+    if "CI" not in os.environ and subprocess.run([*CUT_OFF, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this host lets no user make a network namespace (in a chroot nobody can)")
+    command = [*CUT_OFF, sys.executable, "-c", WITHOUT_A_NETWORK, BIN / "jobsphere", "demo"]
 
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=HANG_S, check=False, env=os.environ | {"TMPDIR": str(tmp_path)}
