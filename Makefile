@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help setup demo test test-fast lint fmt bench soak clean
+.PHONY: help packages setup demo test test-fast lint fmt bench soak clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -10,10 +10,13 @@ setup: .venv/.ready ## Put jobsphere and its tools into .venv/bin
 .venv/.ready: pyproject.toml uv.lock tools/setup.sh tools/bring_uv.py
 	@tools/setup.sh
 
+packages:
+	@tools/packages.sh
+
 demo: setup ## Run an example job on a private server
 	@$(BIN)/jobsphere demo
 
-test: lint ## Lint, then all tests, the fast ones first
+test: lint packages ## Lint, then all tests, the fast ones first
 	@$(BIN)/pytest
 
 test-fast: setup ## Only the tests that start no server
@@ -33,7 +36,7 @@ bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench
 	@$(BIN)/python -m benchmarks
 
-soak: setup ## The long sweeps, whole
+soak: setup packages ## The long sweeps, whole
 	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
 
 clean: ## Remove the environment and caches

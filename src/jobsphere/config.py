@@ -48,6 +48,13 @@ class Settings(BaseSettings):
     """Whether every call needs a token. By default only when ``host`` is not a loopback address."""
     max_running_jobs: Annotated[int, Field(ge=1)] = 32
     """How many jobs may run at a time; the others wait in their order."""
+    sandbox: Annotated[str, Field(pattern="^(auto|bubblewrap|none)$")] = "auto"
+    """How jobs are fenced in: ``auto`` takes bubblewrap where it works and warns where it does not, ``bubblewrap``
+    refuses to start without it, ``none`` does without."""
+    network: bool = True
+    """Whether jobs in a sandbox reach the network."""
+    sandbox_read_only: tuple[str, ...] = ()
+    """More folders that jobs in a sandbox may read, by absolute path: model weights, shared data."""
     python_search_path: tuple[str, ...] = ()
     """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"

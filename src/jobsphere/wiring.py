@@ -22,9 +22,12 @@ from jobsphere.api.tls import TlsFiles, ensure_certificates
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
+from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.retention import Retention
+from jobsphere.runner import sandbox
 from jobsphere.runner.local import LocalRunner
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.access import Access, Tokens
@@ -137,7 +140,15 @@ class Server:
         data = JobData(store, blobs, runner, clock)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         engine = Engine(
-            store, runner, blobs, clock, retention, changes.publish, settings.max_running_jobs, _LOOK_AGAIN_S
+            store,
+            runner,
+            blobs,
+            clock,
+            retention,
+            changes.publish,
+            settings.max_running_jobs,
+            _LOOK_AGAIN_S,
+            sandbox_of(settings),
         )
         jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake)
         logs = Logs(store, runner, access, changes, readers)
@@ -174,6 +185,30 @@ class Server:
 
         self._stack.push_async_callback(stop)
         return port
+
+
+def sandbox_of(settings: Settings) -> SandboxPlan | None:
+    """The fence for jobs, as set and as this host can.
+
+    Raises:
+        FailedPreconditionError: a sandbox is required, and this host cannot make one.
+    """
+    if settings.sandbox == "none":
+        return None
+    for path in settings.sandbox_read_only:
+        if not (path.startswith("/") and Path(path).exists()):
+            raise FailedPreconditionError(f"setting sandbox_read_only: {path!r} is not an absolute path that exists")
+    reason = sandbox.why_not()
+    if not reason:
+        return SandboxPlan(settings.network, settings.sandbox_read_only)
+    if settings.sandbox == "bubblewrap":
+        raise FailedPreconditionError(f"jobs cannot be fenced in: {reason}; `--sandbox none` does without")
+    log.warning(
+        "JOBS ARE NOT FENCED IN: each can read and change all that this user can",
+        reason=reason,
+        to_accept_that="sandbox = 'none'",
+    )
+    return None
 
 
 def node_command(data_dir: Path, search_path: Sequence[str]) -> list[str]:

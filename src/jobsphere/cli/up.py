@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -27,7 +27,9 @@ def up(
     public_host: str | None = None,
     require_tokens: bool | None = None,
     max_running_jobs: int | None = None,
-    log_format: str | None = None,
+    sandbox: Literal["auto", "bubblewrap", "none"] | None = None,
+    network: bool | None = None,
+    log_format: Literal["console", "json"] | None = None,
     config_file: Annotated[Path | None, Parameter(name="--config")] = None,
 ) -> None:
     """Start the server; it prints one line when it is ready and runs until Ctrl-C or SIGTERM.
@@ -53,6 +55,10 @@ def up(
         Ask every call for a token, or none. Default: only off loopback.
     max_running_jobs
         How many jobs run at a time. Default 32.
+    sandbox
+        How jobs are fenced in. auto (default): by bubblewrap where it works, with a warning where it does not.
+    network
+        Whether jobs in a sandbox reach the network. Default: yes.
     log_format
         How to write the server's log on stderr: console or json.
     config_file
@@ -70,6 +76,8 @@ def up(
         "public_host": public_host,
         "require_tokens": require_tokens,
         "max_running_jobs": max_running_jobs,
+        "sandbox": sandbox,
+        "network": network,
         "log_format": log_format,
     }
     settings = config.load(options, config_file)

@@ -27,6 +27,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxPlan:
+    """The fence around the program. ``read_only``: more folders of the node that it may read."""
+
+    network: bool = True
+    read_only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptPlan:
     """Everything that a supervisor needs to carry one attempt through.
 
@@ -45,6 +53,7 @@ class AttemptPlan:
     outputs: tuple[OutputPlace, ...] = ()
     environment: PythonEnvironment | None = None
     limits: Limits | None = None
+    sandbox: SandboxPlan | None = None
 
 
 class EndReason(StrEnum):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
@@ -28,6 +29,7 @@ class Engine:
         changed: Called with a job's id after each stored change.
         places: How many attempts may run at a time.
         look_again_s: How often everything live is looked at, hint or no hint.
+        sandbox: The fence that every program gets; None for none.
     """
 
     def __init__(
@@ -40,13 +42,14 @@ class Engine:
         changed: Callable[[str], None],
         places: int,
         look_again_s: float,
+        sandbox: SandboxPlan | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
         self._retention = retention
         self._look_again_s = look_again_s
         self._dispatcher = Dispatcher(places)
-        self._reconciler = Reconciler(store, runner, blobs, clock, self._dispatcher, changed, self.wake)
+        self._reconciler = Reconciler(store, runner, blobs, clock, self._dispatcher, changed, self.wake, sandbox)
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder
 from jobsphere.domain.command import lay_out
 from jobsphere.domain.environment import canonical
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
@@ -35,7 +35,7 @@ def job_id_of(attempt: str) -> str:
     return attempt.rpartition("-")[0]
 
 
-def plan_of(job: Job, attempt: Attempt) -> AttemptPlan:
+def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None) -> AttemptPlan:
     """What the supervisor is told."""
     layout = lay_out(job.spec)
     python = job.spec.env.python_env
@@ -50,11 +50,15 @@ def plan_of(job: Job, attempt: Attempt) -> AttemptPlan:
         inputs=layout.inputs,
         outputs=layout.outputs,
         environment=canonical(python) if python else None,
+        sandbox=sandbox,
     )
 
 
 class Reconciler:
-    """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at."""
+    """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at.
+
+    ``sandbox``: the fence that every program gets; None for none.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class Reconciler:
         dispatcher: Dispatcher,
         changed: Callable[[str], None],
         wake: Callable[[str], None],
+        sandbox: SandboxPlan | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -74,6 +79,7 @@ class Reconciler:
         self._dispatcher = dispatcher
         self._changed = changed
         self._wake = wake
+        self._sandbox = sandbox
         self._monotonic = monotonic
         self._launched: dict[str, float] = {}
 
@@ -143,7 +149,7 @@ class Reconciler:
             return
         self._launched[attempt.id] = now
         try:
-            await self._runner.launch(plan_of(job, attempt))
+            await self._runner.launch(plan_of(job, attempt, self._sandbox))
         except JobsphereError:
             del self._launched[attempt.id]
             raise

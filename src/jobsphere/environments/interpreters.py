@@ -48,7 +48,7 @@ def _directories(search_path: Sequence[str], env: Mapping[str, str]) -> Iterator
 
 
 def _matches(entry: str) -> list[str]:
-    return sorted(glob.glob(str(Path(entry).expanduser())), key=_by_numbers, reverse=True)  # noqa: PTH207 - absolute patterns
+    return sorted(glob.glob(str(Path(entry).expanduser())), key=_by_numbers, reverse=True)
 
 
 def _by_numbers(path: str) -> list[tuple[int, str]]:

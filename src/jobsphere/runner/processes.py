@@ -162,6 +162,24 @@ def parent_of(pid: int) -> int | None:
         return None
 
 
+def child_of(pid: int) -> int | None:
+    """The first living child of a process; None if it has none."""
+    children = (int(e) for e in os.listdir("/proc") if e.isdigit() and parent_of(int(e)) == pid)
+    return min(children, default=None)
+
+
+def signal_group(leader: int, number: int) -> None:
+    """Send a signal to the group that a living process leads, or to it alone while it leads none.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    if os.getpgid(leader) == leader:
+        os.killpg(leader, number)
+    else:
+        os.kill(leader, number)
+
+
 def end_leftovers(attempt_id: str) -> int:
     """SIGKILL all processes that carry the attempt's id in their environment; how many there were.
 

@@ -25,6 +25,7 @@ from jobsphere.runner.stats import INTERVAL_S, TreeSampler, gpu_command
 TAIL_BYTES, TAIL_LINES = 2048, 20
 DEFAULT_GRACE_S = 30.0
 """How long a signalled program may take when its order names no deadline."""
+_SIGNAL_AGAIN_S = 0.01
 _PIPE_BYTES = 1 << 20
 _CALM_MS = 2
 """A pipe that gave little is left alone for so long: fewer, larger reads, and the program is not slowed."""
@@ -61,6 +62,7 @@ class Program:
         self._sampler = TreeSampler()
         self._obeyed: StopOrder | None = None
         self._kill_at: float | None = None
+        self._unsent = 0
         self._gpu = gpu_command()
         bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
         self._pid = self._start(prefix)
@@ -155,6 +157,8 @@ class Program:
         left = min(moments) - time.monotonic()
         if self._kill_at is not None:
             left = min(left, self._kill_at - time.time())
+        if self._unsent:
+            left = min(left, _SIGNAL_AGAIN_S)
         return max(left * 1000, 0) + 0.5
 
     def _obey(self) -> bool:
@@ -169,10 +173,17 @@ class Program:
         self._kill_at = order.deadline.timestamp() if order.deadline else time.time() + DEFAULT_GRACE_S
         left = self._kill_at - time.time()
         self._bench.log(f"A stop was asked for: sending signal {order.signal}, killing the program in {left:.0f} s")
-        if self._bench.reaper.ended(self._pid) is None:
-            with suppress(ProcessLookupError):
-                self._confinement.signal(self._pid, order.signal)
+        self._signal(order.signal)
         return False
+
+    def _signal(self, number: int) -> None:
+        """Pass a stop order's signal on; one that finds no program yet is due again in a moment."""
+        self._unsent = 0
+        if self._bench.reaper.ended(self._pid) is None:
+            try:
+                self._confinement.signal(self._pid, number)
+            except ProcessLookupError:
+                self._unsent = number
 
     def _tick(self) -> bool:
         """What is due now; whether the tree is to be killed."""
@@ -182,6 +193,8 @@ class Program:
         if now >= self._next_sample:
             self._next_sample = now + INTERVAL_S
             self._sample()
+        if self._unsent:
+            self._signal(self._unsent)
         if self._kill_at is not None and time.time() >= self._kill_at:
             self._bench.log("The program has not ended in time: killing it")
             return True

@@ -16,6 +16,7 @@ from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.sandbox import Sandbox
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
 
 
@@ -73,7 +74,9 @@ class Supervisor:
             prefix = self._prefix(bench)
             bench.check()
             phase = Phase.RUN
-            ended = Program(bench, prefix, _confinement(bench)).finish()
+            if bench.plan.sandbox is None:
+                bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
+            ended = Program(bench, prefix, _confinement(bench, prefix)).finish()
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -99,8 +102,12 @@ class Supervisor:
         return str(built.prefix)
 
 
-def _confinement(bench: Bench) -> Confinement:
-    return Unconfined(bench.run_directory.path)
+def _confinement(bench: Bench, prefix: str | None) -> Confinement:
+    path, plan = bench.run_directory.path, bench.plan.sandbox
+    if plan is None:
+        return Unconfined(path)
+    accounts = os.path.join(os.path.dirname(os.path.dirname(path)), "run", "accounts")
+    return Sandbox(path, plan, accounts, prefix)
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
@@ -113,7 +120,7 @@ def _lost(bench: Bench) -> Ended:
     run = bench.run_directory
     run.free_reserve()
     bench.reaper.end_all()
-    _confinement(bench).end()
+    _confinement(bench, None).end()
     left = end_leftovers(bench.plan.attempt_id)
     if run.claimed_in_this_boot() is False:
         cause = "the machine was restarted"

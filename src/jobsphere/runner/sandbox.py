@@ -1,0 +1,177 @@
+"""A fence of namespaces, by bubblewrap: the program sees its own files, the system read-only, and nothing else.
+
+What it sees::
+
+    /job/{work,inputs,outputs,modules,home,tmp}   the job's root, writable; /tmp is /job/tmp
+    /usr, /bin, /lib*, /sbin                       the system, read-only
+    /etc/…                                         what programs need to find names, hosts and certificates, read-only
+    /proc, /dev                                    of its own: its own processes, the harmless devices, GPUs
+    the environment's prefix and its interpreter   read-only, where they are
+
+It does not see the data directory, other jobs, other processes, the server's environment or anybody's home. It has no
+capability, and its user is none of this host's users with more rights than the server's.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+
+from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.runner.confinement import Command
+from jobsphere.runner.processes import child_of, signal_group
+from jobsphere.runner.rundir import ROOT_DIRECTORIES
+
+ROOT = "/job"
+USER_ID = 1000
+PROGRAM = "bwrap"
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_ETC = (
+    "alternatives", "ca-certificates", "fonts", "hosts", "java*", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "localtime", "mime.types", "nsswitch.conf", "OpenCL", "pki", "protocols", "python3*", "resolv.conf", "services",
+    "ssl", "timezone",
+)  # fmt: skip
+_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+_CPUS = "/sys/devices/system/cpu"
+_GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
+_ACCOUNTS = {
+    "passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\njobsphere:x:{USER_ID}:{USER_ID}::{ROOT}/home:/bin/bash\n",
+    "group": f"root:x:0:\njobsphere:x:{USER_ID}:\n",
+}
+_NAMESPACES = (
+    "--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--unshare-pid", "--unshare-ipc", "--unshare-uts",
+    "--unshare-cgroup-try", "--hostname", "job", "--cap-drop", "ALL", "--die-with-parent", "--new-session",
+)  # fmt: skip
+
+
+def why_not() -> str:
+    """Why no sandbox can be made on this host, and what to do about it; empty if it can."""
+    program = shutil.which(PROGRAM)
+    if program is None:
+        return "bubblewrap is not installed (Debian: apt-get install bubblewrap)"
+    tried = subprocess.run(
+        [program, *_NAMESPACES, *_system_mounts(), "--proc", "/proc", "--dev", "/dev", "/bin/true"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={},
+    )
+    if tried.returncode == 0:
+        return ""
+    return f"bubblewrap cannot make one ({tried.stderr.strip()}): this host forbids user namespaces"
+
+
+class Sandbox:
+    """The :class:`jobsphere.runner.confinement.Confinement` of one attempt in a sandbox.
+
+    Args:
+        run_directory: The attempt's run directory on this host.
+        plan: What the operator lets programs see and reach.
+        accounts: A folder for the two account files that all sandboxes share; made if it is not there.
+        prefix: The environment's prefix, if the attempt has one.
+    """
+
+    def __init__(self, run_directory: str, plan: SandboxPlan, accounts: str, prefix: str | None) -> None:
+        self.root = ROOT
+        self._run_directory = run_directory
+        self._plan = plan
+        self._accounts = accounts
+        self._prefix = prefix
+
+    def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
+        """The program inside. Its environment goes through bubblewrap's own: no variable is ever in an argv."""
+        program = shutil.which(PROGRAM) or PROGRAM
+        options = [*_NAMESPACES, *_system_mounts(), *self._account_mounts(), *self._job_mounts()]
+        options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts()]
+        if not self._plan.network:
+            options.append("--unshare-net")
+        options += ["--remount-ro", "/", "--chdir", cwd, "--"]
+        return Command((program, *options, *argv), environment, "/")
+
+    def signal(self, pid: int, number: int) -> None:
+        """To the program's own session: bubblewrap's first process watches, its child is the init in there.
+
+        While bubblewrap is still at its work there is no program to be signalled: the order is taken again then.
+
+        Raises:
+            ProcessLookupError: no program (yet, or any more).
+        """
+        init = child_of(pid)
+        program = child_of(init) if init is not None else None
+        if program is None:
+            raise ProcessLookupError(f"no program below {pid}")
+        signal_group(program, number)
+
+    def end(self) -> None:
+        """Nothing survives its namespace: it ends with its first process, and that with the supervisor."""
+
+    def verdict(self) -> str:
+        """Nobody here ends it from outside."""
+        return ""
+
+    def _job_mounts(self) -> Iterator[str]:
+        for name in ROOT_DIRECTORIES:
+            source = os.path.join(self._run_directory, name)
+            if os.path.isdir(source):
+                yield from ("--bind", source, f"{ROOT}/{name}")
+        yield from ("--symlink", "job/tmp", "/tmp")  # noqa: S108 - the program's own
+        for path in (*self._plan.read_only, *prefix_folders(self._prefix)):
+            yield from ("--ro-bind", path, path)
+
+    def _account_mounts(self) -> Iterator[str]:
+        os.makedirs(self._accounts, mode=0o700, exist_ok=True)
+        for name, text in _ACCOUNTS.items():
+            path = os.path.join(self._accounts, name)
+            if not os.path.exists(path):
+                draft = f"{path}.{os.getpid()}"
+                with open(draft, "w") as file:
+                    file.write(text)
+                os.replace(draft, path)
+            yield from ("--ro-bind", path, f"/etc/{name}")
+
+
+def prefix_folders(prefix: str | None) -> list[str]:
+    """The prefix and every folder outside the system that its interpreter is reached through.
+
+    A prefix's interpreter is a link, maybe of several hops, to one that lies anywhere: each hop's installation counts.
+    """
+    if prefix is None:
+        return []
+    folders = [prefix]
+    path = os.path.join(prefix, "bin", "python")
+    while os.path.islink(path):
+        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        home = os.path.dirname(os.path.dirname(path))
+        inside = any(home == f or home.startswith(f"{f}/") for f in (*_SYSTEM, *folders))
+        if not inside:
+            folders += [home, os.path.realpath(home)] if os.path.realpath(home) != home else [home]
+    return folders
+
+
+def _system_mounts() -> Iterator[str]:
+    for path in _SYSTEM:
+        if os.path.islink(path):
+            yield from ("--symlink", os.readlink(path), path)
+        elif os.path.isdir(path):
+            yield from ("--ro-bind", path, path)
+    for pattern in _ETC:
+        for path in glob.glob(f"/etc/{pattern}"):
+            yield from ("--ro-bind", os.path.realpath(path), path)
+    if os.path.isdir(_CPUS):
+        yield from ("--ro-bind", _CPUS, _CPUS)
+
+
+def _kernel_mounts() -> Iterator[str]:
+    """The kernel's switches, read-only: a server that runs as root is root to them, whatever the namespace says."""
+    for path in _KERNEL:
+        if os.path.exists(path):
+            yield from ("--ro-bind", path, path)
+
+
+def _device_mounts() -> Iterator[str]:
+    for pattern in _GPUS:
+        for path in glob.glob(pattern):
+            yield from ("--dev-bind", path, path)

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Install the Debian packages that the tests need, where that may be done; else say what is missing and what it costs.
+set -eu
+missing=
+for pair in bwrap:bubblewrap; do
+    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
+done
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -q >/dev/null
+    # shellcheck disable=SC2086 - a list of names
+    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing >/dev/null
+    exit 0
+fi
+echo "not installed, and not to be installed without root:$missing; the tests that need them are skipped" >&2
+[ -z "${CI:-}" ]
