@@ -14,6 +14,8 @@ capability, and its user is none of this host's users with more rights than the 
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import glob
 import os
 import shutil
@@ -64,6 +66,14 @@ def why_not() -> str:
     return f"bubblewrap cannot make one ({tried.stderr.strip()}): this host forbids user namespaces"
 
 
+def warm() -> None:
+    """Look once for what every sandbox shows: done by the warm parent, a supervisor's fork finds it done."""
+    _program()
+    _system_mounts()
+    _kernel_mounts()
+    _device_mounts()
+
+
 class Sandbox:
     """The :class:`jobsphere.runner.confinement.Confinement` of one attempt in a sandbox.
 
@@ -83,13 +93,12 @@ class Sandbox:
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """The program inside. Its environment goes through bubblewrap's own: no variable is ever in an argv."""
-        program = shutil.which(PROGRAM) or PROGRAM
         options = [*_NAMESPACES, *_system_mounts(), *self._account_mounts(), *self._job_mounts()]
         options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts()]
         if not self._plan.network:
             options.append("--unshare-net")
         options += ["--remount-ro", "/", "--chdir", cwd, "--"]
-        return Command((program, *options, *argv), environment, "/")
+        return Command((_program(), *options, *argv), environment, "/")
 
     def signal(self, pid: int, number: int) -> None:
         """To the program's own session: bubblewrap's first process watches, its child is the init in there.
@@ -151,27 +160,36 @@ def prefix_folders(prefix: str | None) -> list[str]:
     return folders
 
 
-def _system_mounts() -> Iterator[str]:
+@functools.cache
+def _program() -> str:
+    return shutil.which(PROGRAM) or PROGRAM
+
+
+@functools.cache
+def _system_mounts() -> tuple[str, ...]:
+    options: list[str] = []
     for path in _SYSTEM:
         if os.path.islink(path):
-            yield from ("--symlink", os.readlink(path), path)
+            options += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
-            yield from ("--ro-bind", path, path)
-    for pattern in _ETC:
-        for path in glob.glob(f"/etc/{pattern}"):
-            yield from ("--ro-bind", os.path.realpath(path), path)
+            options += ["--ro-bind", path, path]
+    for name in _names_in_etc():
+        options += ["--ro-bind-try", os.path.realpath(f"/etc/{name}"), f"/etc/{name}"]
     if os.path.isdir(_CPUS):
-        yield from ("--ro-bind", _CPUS, _CPUS)
+        options += ["--ro-bind", _CPUS, _CPUS]
+    return tuple(options)
 
 
-def _kernel_mounts() -> Iterator[str]:
+def _names_in_etc() -> list[str]:
+    return [n for n in sorted(os.listdir("/etc")) if any(fnmatch.fnmatchcase(n, p) for p in _ETC)]
+
+
+@functools.cache
+def _kernel_mounts() -> tuple[str, ...]:
     """The kernel's switches, read-only: a server that runs as root is root to them, whatever the namespace says."""
-    for path in _KERNEL:
-        if os.path.exists(path):
-            yield from ("--ro-bind", path, path)
+    return tuple(o for path in _KERNEL if os.path.exists(path) for o in ("--ro-bind", path, path))
 
 
-def _device_mounts() -> Iterator[str]:
-    for pattern in _GPUS:
-        for path in glob.glob(pattern):
-            yield from ("--dev-bind", path, path)
+@functools.cache
+def _device_mounts() -> tuple[str, ...]:
+    return tuple(o for pattern in _GPUS for path in glob.glob(pattern) for o in ("--dev-bind", path, path))

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from jobsphere.domain.attempt import Ended, EndReason
 from jobsphere.domain.job import Phase
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
+from jobsphere.runner import sandbox
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
-from jobsphere.runner.sandbox import Sandbox
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
 
 
@@ -31,6 +31,7 @@ class Supervisor:
     def __init__(self, source: Source, builder: Callable[[], EnvironmentBuilder]) -> None:
         self._source = source
         self._builder = builder
+        sandbox.warm()
 
     def carry(self, path: str) -> None:
         """Carry the attempt of the run directory ``path`` to its ``collected`` record.
@@ -107,7 +108,7 @@ def _confinement(bench: Bench, prefix: str | None) -> Confinement:
     if plan is None:
         return Unconfined(path)
     accounts = os.path.join(os.path.dirname(os.path.dirname(path)), "run", "accounts")
-    return Sandbox(path, plan, accounts, prefix)
+    return sandbox.Sandbox(path, plan, accounts, prefix)
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
