@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     """More folders that jobs in a sandbox may read, by absolute path: model weights, shared data."""
     python_search_path: tuple[str, ...] = ()
     """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
+    conda_channel_alias: Annotated[str, Field(pattern=r"^(https?|file)://[^\s@]+$")] = "https://conda.anaconda.org"
+    """The URL that conda channels without one are folders of: a mirror, perhaps. It may hold no login."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     """How the server writes its own log on stderr."""
 

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--python-search-path", action="append", default=[], help="a folder to look for interpreters in first"
     )
+    parser.add_argument("--conda-channel-alias", default="", help="the URL that conda channels are folders of")
     options = parser.parse_args(argv)
     data = options.data_dir.resolve()
 
@@ -34,9 +35,11 @@ def main(argv: list[str] | None = None) -> None:
         return path
 
     def builder() -> EnvironmentBuilder:
-        from jobsphere.environments.cache import DEFAULT_SEARCH_PATH, open_builder  # a plain job never pays for it
+        # A plain job never pays for it.
+        from jobsphere.environments.cache import DEFAULT_ALIAS, DEFAULT_SEARCH_PATH, open_builder
 
-        return open_builder(data, [*options.python_search_path, *DEFAULT_SEARCH_PATH])
+        search_path = [*options.python_search_path, *DEFAULT_SEARCH_PATH]
+        return open_builder(data, search_path, options.conda_channel_alias or DEFAULT_ALIAS)
 
     spawner.serve(str(data / "run"), Supervisor(source, builder).carry, options.idle)
 

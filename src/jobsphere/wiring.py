@@ -129,7 +129,7 @@ class Server:
         store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
         stack.push_async_callback(store.close)
         blobs = LocalBlobStore(data_dir / "blobs")
-        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings.python_search_path))
+        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings))
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
@@ -211,10 +211,11 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
     return None
 
 
-def node_command(data_dir: Path, search_path: Sequence[str]) -> list[str]:
+def node_command(data_dir: Path, settings: Settings) -> list[str]:
     """The command of this node's spawner."""
     command = [sys.executable, "-I", "-m", "jobsphere.node", "--data-dir", str(data_dir)]
-    for folder in search_path:
+    command += ["--conda-channel-alias", settings.conda_channel_alias]
+    for folder in settings.python_search_path:
         command += ["--python-search-path", folder]
     return command
 

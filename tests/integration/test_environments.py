@@ -182,6 +182,24 @@ def test_the_servers_import_path_does_not_leak_into_the_build(tmp_path: Path, mo
     assert [name for name, value in env.items() if value == "the server's"] == ["HTTPS_PROXY"]
 
 
+def test_a_build_sees_no_secret_of_the_server(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-secret")
+    monkeypatch.setenv("UV_PUBLISH_TOKEN", "hunter2-secret")
+    monkeypatch.setenv("UV_HTTP_TIMEOUT", "77")
+    index.add("alpha", "1.0")
+    seen: list[Mapping[str, str]] = []
+
+    class Watching(Bench):
+        def run(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
+            seen.append(env)
+            return super().run(argv, env, on_line)
+
+    ensure(tmp_path / "data", wants(index, "alpha"), Watching())
+    assert len(seen) >= 3
+    assert "hunter2" not in str(seen)
+    assert all(env["UV_HTTP_TIMEOUT"] == "77" for env in seen)
+
+
 def test_a_program_that_shows_credentials_is_masked(tmp_path: Path, locked_index: Index) -> None:
     class Telltale(Bench):
         def run(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from supervisors import gone, until
 
 from jobsphere.domain.attempt import SYSTEM_LOG, AttemptPlan, EndReason, LogStream, StopOrder
+from jobsphere.domain.conda import CondaPackages
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import Phase
 from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuildError
@@ -87,6 +89,19 @@ async def test_the_prefix_is_first_on_the_path_of_the_program(run, tmp_path):
     assert (seen.ended.reason, seen.ended.code) == (EndReason.EXITED, 0)
     assert text(run, LogStream.OUT, "") == f"{prefix}/bin/tool\n{prefix}\n"
     assert [word in text(run) for word in ("built\n", "no end\n", "Environment built in")] == [True] * 3
+
+
+async def test_a_conda_prefix_is_activated(tmp_path):
+    environment = PythonEnvironment("", conda=CondaPackages((), ()))
+    cmd = 'echo $CONDA_PREFIX "$VIRTUAL_ENV" $FROM_SCRIPT $_script; nonsense'
+    (tmp_path / "attempts").mkdir()
+    run = RunDirectory(str(tmp_path / "attempts" / "b1"))
+    create_run_directory(run.path, replace(PLAN, environment=environment, cmd=cmd))
+    prefix = tmp_path / "prefix"
+    script = "mkdir -p $PREFIX/etc/conda/activate.d; echo export FROM_SCRIPT=yes > $PREFIX/etc/conda/activate.d/a.sh"
+    await ended(carry(run, ScriptBuilder(script, prefix)))
+    assert text(run, LogStream.OUT, "") == f"{prefix}  yes\n"
+    assert "line 1: nonsense" in text(run, LogStream.ERR, "")
 
 
 async def test_a_build_that_fails_ends_the_attempt_before_its_program(run, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobsphere.domain.conda import CondaPackages
 from jobsphere.domain.environment import PythonEnvironment, canonical
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.job import PipOptions, PythonEnv
@@ -82,8 +83,8 @@ def test_indexes_are_not_shown() -> None:
     assert "hush" not in repr(read(f"--index-url {SECRET}", f"--extra-index-url {SECRET}"))
 
 
-ONE = PythonEnvironment("3.11", ("a",), "i", ("e",), ("h",), no_deps=False)
-OTHER = PythonEnvironment("3.12", ("b",), "j", ("f",), ("k",), no_deps=True)
+ONE = PythonEnvironment("3.11", ("a",), "i", ("e",), ("h",), no_deps=False, conda=CondaPackages(("c",), ("s",)))
+OTHER = PythonEnvironment("3.12", ("b",), "j", ("f",), ("k",), no_deps=True, conda=None)
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(PythonEnvironment)])

@@ -7,6 +7,7 @@ import pytest
 from jobsphere.domain.artifact import ArtifactKind, Compression, File, FileDesc, FileError, FileErrorType
 from jobsphere.domain.attempt import AttemptPlan, Collected, CollectedFile, Ended, EndReason, Started, StopOrder
 from jobsphere.domain.command import OutputPlace, Placement
+from jobsphere.domain.conda import CondaPackages
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import Phase
 from jobsphere.runner import records
@@ -35,7 +36,7 @@ VALUES = [
         (("L", "work/l"),),
         (Placement(FILE, "work/o", unpack=True),),
         (OutputPlace(FileDesc("r"), "work/r"),),
-        PythonEnvironment("3.11", ("numpy",), extra_index_urls=("https://u:p@h/",)),
+        PythonEnvironment("3.11", ("n",), extra_index_urls=("https://u:p@h/",), conda=CondaPackages(("c",), ("s",))),
     ),
 ]
 

@@ -1,4 +1,7 @@
-"""Python environments: what the user wrote, made canonical, and the fingerprint that two equal ones share."""
+"""Python environments: what the user wrote, made canonical, and the fingerprint that two equal ones share.
+
+What a ``conda_yaml`` adds is read in :mod:`jobsphere.domain.conda`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
+from jobsphere.domain.conda import CondaPackages
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.job import PythonEnv
 
@@ -32,6 +36,7 @@ _OPTION_NAME = re.compile(r"--[A-Za-z-]*|-[A-Za-z]?")
 class PythonEnvironment:
     """A canonical environment: one interpreter (``major.minor``) and the packages to install into it.
 
+    With ``conda`` the prefix and its interpreter come from conda packages, and ``requirements`` go into it as well.
     Index URLs may carry credentials: they are handed to the installer by environment variables and masked in its log.
     """
 
@@ -41,6 +46,7 @@ class PythonEnvironment:
     extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
     trusted_hosts: tuple[str, ...] = ()
     no_deps: bool = False
+    conda: CondaPackages | None = None
 
     def fingerprint(self, platform: str) -> str:
         """64 hex digits that are equal for equal environments on equal ``platform`` strings."""
@@ -48,8 +54,10 @@ class PythonEnvironment:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def canonical(env: PythonEnv) -> PythonEnvironment:
+def canonical(env: PythonEnv, conda: CondaPackages | None = None) -> PythonEnvironment:
     """Read the requirement lines (specifiers and the pip options among them) and the options into one value.
+
+    ``conda``: what ``env.conda_yaml`` was read to. The lines of its ``pip:`` section come before those of ``env``.
 
     Raises:
         InvalidArgumentError: a line is an option other than ``--no-deps``, ``--extra-index-url``, ``--trusted-host``,
@@ -61,7 +69,7 @@ def canonical(env: PythonEnv) -> PythonEnvironment:
     hosts = list(options.trusted_hosts) if options else []
     no_deps = options.no_deps if options else False
     requirements: set[str] = set()
-    for raw in env.requirements:
+    for raw in (*(conda.pip if conda else ()), *env.requirements):
         line = _COMMENT.sub("", raw.strip()).strip()
         if not line:
             continue
@@ -85,12 +93,13 @@ def canonical(env: PythonEnv) -> PythonEnvironment:
                 )
     _check_indexes([index_url, *extra], hosts)
     return PythonEnvironment(
-        python_version=env.python_version,
+        python_version=env.python_version if conda is None else "",
         requirements=tuple(sorted(requirements)),
         index_url=index_url,
         extra_index_urls=tuple(dict.fromkeys(extra)),
         trusted_hosts=tuple(dict.fromkeys(hosts)),
         no_deps=no_deps,
+        conda=conda.without_pip(env.python_version, bool(requirements)) if conda else None,
     )
 
 

@@ -12,7 +12,6 @@ def check_supported(spec: JobSpec) -> None:
     Raises:
         UnsupportedError: naming the first field of the spec that cannot be honoured, and what can be used instead.
     """
-    python = spec.env.python_env
     missing: tuple[tuple[bool, str, str], ...] = (
         (bool(spec.s3_mount_ids), "s3_mount_ids", "S3 connectors; pass the files as inputs"),
         (bool(spec.dataset_ids), "dataset_ids", "datasets; pass the files as inputs"),
@@ -33,11 +32,6 @@ def check_supported(spec: JobSpec) -> None:
             spec.env.docker_image_spec is not None,
             "env.docker_image_spec",
             "Docker images; leave it out to run on the server's own system",
-        ),
-        (
-            python is not None and bool(python.conda_yaml),
-            "env.python_env.conda_yaml",
-            "conda environments; list the packages in requirements",
         ),
     )
     for asked, where, what in missing:

@@ -13,13 +13,13 @@ import structlog
 
 from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder
 from jobsphere.domain.command import lay_out
-from jobsphere.domain.environment import canonical
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Attempt, Job, JobStatus
 from jobsphere.domain.lifecycle import AttemptStopped, Event, Placed, Waiting, decide
 from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
+from jobsphere.pythonspec import environment_of
 
 _LAUNCH_AGAIN_S = 5.0
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None) -> AttemptP
         locations=layout.locations,
         inputs=layout.inputs,
         outputs=layout.outputs,
-        environment=canonical(python) if python else None,
+        environment=environment_of(python) if python else None,
         sandbox=sandbox,
     )
 

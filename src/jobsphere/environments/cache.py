@@ -7,7 +7,7 @@
     <data>/environments/<fingerprint>.lock          held (flock, exclusive) by who builds; says who that is
     <data>/environments/<fingerprint>.use           held (flock, shared) by each user of the prefix, to its end
     <data>/environments/<fingerprint>.requirements  what the installer was given
-    <data>/cache/uv/                                the installer's cache: on the same disk, so that files are linked
+    <data>/cache/uv/, <data>/cache/conda/           the installers' caches: on the same disk, so that files are cloned
 
 A crash at any point leaves a prefix without ``.ready``: the next one to ask builds it again from nothing.
 """
@@ -29,10 +29,13 @@ from pathlib import Path
 
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuilder, Workbench
-from jobsphere.environments.disk import lock_is_free, open_lock, sync_file_system, write_durably
+from jobsphere.environments import conda
+from jobsphere.environments.conda import DEFAULT_ALIAS
+from jobsphere.environments.disk import lock_is_free, open_lock, seal, sync_file_system, write_durably
 from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interpreter
 from jobsphere.environments.masking import masker
 from jobsphere.environments.orphans import end_orphans
+from jobsphere.environments.steps import Steps
 from jobsphere.environments.uv import Uv, index_urls, uv_environment
 
 POLL_S = 0.1
@@ -40,23 +43,29 @@ BUILD_MARK = "JOBSPHERE_BUILD"
 """Set in the environment of every program of a build: what a killed supervisor leaves running is known by it."""
 
 
-def open_builder(data_dir: Path, search_path: Sequence[str] = DEFAULT_SEARCH_PATH) -> EnvironmentBuilder:
+def open_builder(
+    data_dir: Path,
+    search_path: Sequence[str] = DEFAULT_SEARCH_PATH,
+    channel_alias: str = DEFAULT_ALIAS,
+) -> EnvironmentBuilder:
     """The builder of a node. Opening it touches nothing.
 
     Args:
         data_dir: The node's data directory, by an absolute path that stays the same.
         search_path: Where interpreters are looked for; see :mod:`jobsphere.environments.interpreters`.
+        channel_alias: The URL that conda channels without one are folders of.
     """
-    return CachedEnvironments(data_dir, search_path)
+    return CachedEnvironments(data_dir, search_path, channel_alias)
 
 
 class CachedEnvironments:
     """The :class:`jobsphere.domain.ports.EnvironmentBuilder` of one host; any number of processes may share it."""
 
-    def __init__(self, data_dir: Path, search_path: Sequence[str]) -> None:
+    def __init__(self, data_dir: Path, search_path: Sequence[str], channel_alias: str) -> None:
         self._root = data_dir / "environments"
-        self._cache = data_dir / "cache" / "uv"
+        self._cache = data_dir / "cache"
         self._search_path = search_path
+        self._channel_alias = channel_alias
         self._platform = f"{sysconfig.get_platform()} {' '.join(platform.libc_ver())}"
         self._in_use: dict[str, int] = {}
 
@@ -66,8 +75,7 @@ class CachedEnvironments:
         Raises:
             EnvironmentBuildError: no such interpreter, or the requirements cannot be satisfied.
         """
-        if not environment.python_version:
-            environment = replace(environment, python_version=f"{sys.version_info[0]}.{sys.version_info[1]}")
+        environment = self._settled(environment)
         fingerprint = environment.fingerprint(self._platform)
         prefix = self._root / fingerprint
         self._root.mkdir(parents=True, exist_ok=True)
@@ -80,6 +88,14 @@ class CachedEnvironments:
                 return BuiltEnvironment(prefix, hit=True)
             self._build(environment, prefix, bench)
         return BuiltEnvironment(prefix, hit=False)
+
+    def _settled(self, environment: PythonEnvironment) -> PythonEnvironment:
+        """The same with what the node decides: the version where none is named, the places of the channels."""
+        if environment.conda is not None:
+            return replace(environment, conda=conda.resolve(environment.conda, self._channel_alias))
+        if not environment.python_version:
+            return replace(environment, python_version=f"{sys.version_info[0]}.{sys.version_info[1]}")
+        return environment
 
     def _hold(self, fingerprint: str, bench: Workbench) -> None:
         """Take the shared lock. It is never given back: the program of this process runs in the prefix."""
@@ -95,14 +111,18 @@ class CachedEnvironments:
         self._in_use[fingerprint] = fd
 
     def _is_ready(self, prefix: Path) -> bool:
-        """Whether the prefix is complete, is where it was built, and has its interpreter still. Notes the use."""
+        """Whether the prefix is complete, is where it was built, and has its interpreter still. Notes the use.
+
+        A conda prefix may have none.
+        """
         ready = prefix.with_suffix(".ready")
         try:
             record = json.loads(ready.read_bytes())
             os.utime(ready)
         except FileNotFoundError:
             return False
-        return record["prefix"] == str(prefix) and (prefix / "bin" / "python").exists()
+        python_is_there = (prefix / "bin" / "python").exists()
+        return record["prefix"] == str(prefix) and python_is_there is record.get("python", True)
 
     @contextmanager
     def _building(self, fingerprint: str, bench: Workbench) -> Generator[None]:
@@ -124,20 +144,27 @@ class CachedEnvironments:
     def _build(self, environment: PythonEnvironment, prefix: Path, bench: Workbench) -> None:
         began = time.monotonic()
         self._clear(prefix)
-        bench.log(
-            f"building environment {prefix.name[:12]}: Python {environment.python_version}, "
-            f"{len(environment.requirements)} requirements"
-        )
-        env = uv_environment(environment, self._cache) | {BUILD_MARK: str(prefix)}
-        python = find_interpreter(environment.python_version, self._search_path, env, bench)
-        uv = Uv(env, masker(index_urls(env)), bench)
-        uv.make_prefix(prefix, python or environment.python_version)
+        bench.log(f"building environment {prefix.name[:12]}: {_summary(environment)}")
+        env = uv_environment(environment, self._cache / "uv") | {BUILD_MARK: str(prefix)}
+        channels = environment.conda.channels if environment.conda else ()
+        steps = Steps(env, masker([*index_urls(env), *channels], conda.secrets_of(channels)), bench)
+        if environment.conda:
+            conda.install(steps, environment.conda, prefix, self._cache / "conda")
+        else:
+            python = find_interpreter(environment.python_version, self._search_path, env, bench)
+            Uv(steps).make_prefix(prefix, python or environment.python_version)
         if environment.requirements:
             listed = prefix.with_suffix(".requirements")
             listed.write_text("".join(f"{line}\n" for line in environment.requirements))
-            uv.install(prefix, listed, environment.no_deps)
+            Uv(steps).install(prefix, listed, environment.no_deps)
+        seal(prefix)
         sync_file_system(prefix)
-        record = {"prefix": str(prefix), "seconds": round(time.monotonic() - began, 3)}
+        record = {
+            "prefix": str(prefix),
+            "seconds": round(time.monotonic() - began, 3),
+            "python": (prefix / "bin" / "python").exists(),
+            "what": _summary(environment),
+        }
         write_durably(prefix.with_suffix(".ready"), json.dumps(record).encode())
 
     def _clear(self, prefix: Path) -> None:
@@ -146,6 +173,14 @@ class CachedEnvironments:
         if prefix.exists():
             end_orphans(f"{BUILD_MARK}={prefix}")
             shutil.rmtree(prefix)
+
+
+def _summary(environment: PythonEnvironment) -> str:
+    """What is in it, in a few words that hold no secret."""
+    requirements = f"{len(environment.requirements)} requirements"
+    if environment.conda:
+        return f"conda, {len(environment.conda.specs)} specs, {requirements}"
+    return f"Python {environment.python_version}, {requirements}"
 
 
 def _builder(fd: int) -> str:

@@ -11,9 +11,10 @@ _MIN_CHARS = 4
 """A shorter credential would blot out half of the text; in a URL it is masked all the same."""
 
 
-def masker(urls: Iterable[str]) -> Callable[[str], str]:
-    """A function that masks the credentials of these URLs by value, and those of any URL by their place."""
-    secrets = sorted({s for url in urls for s in _secrets(url) if len(s) >= _MIN_CHARS}, key=len, reverse=True)
+def masker(urls: Iterable[str], more: Iterable[str] = ()) -> Callable[[str], str]:
+    """A function that masks the credentials of these URLs and ``more`` by value, those of any URL by their place."""
+    known = {*more, *(s for url in urls for s in _secrets(url))}
+    secrets = sorted((s for s in known if len(s) >= _MIN_CHARS), key=len, reverse=True)
 
     def mask(text: str) -> str:
         text = _USERINFO.sub("://***@", text)

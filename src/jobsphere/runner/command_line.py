@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shutil
 
@@ -13,11 +14,20 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _USER = "jobsphere"
 
 
-def program_argv(plan: AttemptPlan, root: str) -> list[str]:
+_ACTIVATE = 'for _script in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do . "$_script"; done; unset _script; '
+"""As ``conda activate`` does, for packages that need more than a PATH. In the command's first line: numbers stay."""
+
+
+def program_argv(plan: AttemptPlan, root: str, prefix: str | None = None) -> list[str]:
     """The program's command line. ``root``: the job's root as the program sees it."""
     places = {name: posixpath.join(root, place) for name, place in plan.locations}
     shell = shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh"
-    return [shell, "-c", substitute(plan.cmd, {**dict(plan.literals), **places})]
+    activate = _ACTIVATE if prefix and _has_scripts(f"{prefix}/etc/conda/activate.d") else ""
+    return [shell, "-c", activate + substitute(plan.cmd, {**dict(plan.literals), **places})]
+
+
+def _has_scripts(folder: str) -> bool:
+    return os.path.isdir(folder) and any(name.endswith(".sh") for name in os.listdir(folder))
 
 
 def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dict[str, str]:
@@ -32,7 +42,9 @@ def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dic
         "PYTHONUNBUFFERED": "1",
         "JOBSPHERE_JOB_ID": plan.job_id,
     }
-    if prefix:
+    if prefix and plan.environment and plan.environment.conda:
+        variables |= {"CONDA_PREFIX": prefix, "CONDA_DEFAULT_ENV": prefix}
+    elif prefix:
         variables["VIRTUAL_ENV"] = prefix
     if any(p.target == MODULES for p in plan.inputs):
         variables["PYTHONPATH"] = posixpath.join(root, MODULES)

@@ -117,7 +117,8 @@ class Program:
         try:
             root = self._confinement.root
             environment = program_environment(bench.plan, root, prefix)
-            command = self._confinement.command(program_argv(bench.plan, root), environment, posixpath.join(root, WORK))
+            argv = program_argv(bench.plan, root, prefix)
+            command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
             pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer)
         except (OSError, ValueError) as error:
             os.close(out)

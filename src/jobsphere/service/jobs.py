@@ -10,7 +10,6 @@ from datetime import timedelta
 from jobsphere.domain import limits
 from jobsphere.domain.artifact import File
 from jobsphere.domain.capacity import check_instance_types
-from jobsphere.domain.environment import canonical
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
@@ -18,6 +17,7 @@ from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, JobPage, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.support import check_supported
+from jobsphere.pythonspec import environment_of
 from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts, StoredFile, check_one_size, own_file
 from jobsphere.service.changes import Changes
@@ -306,7 +306,7 @@ def _check(spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | No
     check_instance_types(spec.instance_types)
     check_supported(spec)
     if spec.env.python_env is not None:
-        canonical(spec.env.python_env)
+        environment_of(spec.env.python_env)
     for where, text, limit in (
         ("name", name, limits.MAX_NAME_CHARS),
         ("desc", desc, limits.MAX_PATH_CHARS),
