@@ -1,0 +1,142 @@
+"""The dispatcher's places, the queue of keys, and retention."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.unit.world import NOW, PROJECT, World, a_spec
+
+from jobsphere.domain.attempt import Started
+from jobsphere.domain.job import Job, JobStatus
+from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.retention import Retention
+from jobsphere.engine.work import KeyedQueue
+
+
+def a_job(name: str) -> Job:
+    return Job(name, PROJECT, "ann", NOW, a_spec(), name=name)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - the queue tells nobody
+            await asyncio.sleep(0.001)
+
+
+def test_places_are_given_in_order_and_never_more_than_there_are() -> None:
+    dispatcher = Dispatcher(2)
+    jobs = [a_job(f"job-{i}") for i in range(5)]
+
+    assert [dispatcher.place(j) for j in jobs] == ["c1.4", "c1.4", None, None, None]
+    assert "number 2 in the queue" in dispatcher.why_waiting(jobs[3])
+    assert "job-0, job-1" in dispatcher.why_waiting(jobs[3])
+    assert dispatcher.release("job-1") == ["job-2"]
+    assert dispatcher.place(jobs[4]) is None
+    assert dispatcher.place(jobs[2]) == "c1.4"
+
+
+def test_who_is_taken_up_at_start_holds_a_place() -> None:
+    dispatcher = Dispatcher(1)
+    dispatcher.keep(a_job("found-running"))
+
+    assert dispatcher.place(a_job("new")) is None
+
+
+def test_a_waiting_job_that_ends_gives_its_turn_away() -> None:
+    dispatcher = Dispatcher(1)
+    first, second, third = (a_job(n) for n in ("first", "second", "third"))
+    dispatcher.place(first)
+    dispatcher.place(second)
+    dispatcher.place(third)
+    dispatcher.release("second")
+
+    assert dispatcher.release("first") == ["third"]
+    assert dispatcher.place(third) == "c1.4"
+
+
+async def test_a_key_is_never_worked_on_twice_at_once_and_no_hint_is_lost() -> None:
+    active: Counter[str] = Counter()
+    done: Counter[str] = Counter()
+
+    async def work(key: str) -> None:
+        active[key] += 1
+        assert active[key] == 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        active[key] -= 1
+        done[key] += 1
+
+    queue = KeyedQueue(work, workers=4)
+    queue.start()
+    for _ in range(20):
+        queue.add("a")
+        queue.add_soon("a")
+        queue.add("b")
+        await asyncio.sleep(0)
+    before = done["a"]
+    queue.add("a")
+    await until(lambda: done["a"] > before and done["b"] >= 2)
+    await queue.stop()
+
+
+async def test_hints_within_a_moment_are_one_piece_of_work() -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> None:
+        done.append(key)
+
+    queue = KeyedQueue(work, workers=1)
+    queue.start()
+    for _ in range(10):
+        queue.add_soon("a")
+    await until(lambda: bool(done))
+    await queue.stop()
+
+    assert done == ["a"]
+
+
+async def test_expired_data_is_cleared_and_one_that_cannot_be_stops_no_other(tmp_path: Path) -> None:
+    world = await World(tmp_path).open()
+    stuck, plain, kept = await world.created(), await world.created(), await world.created(ttl=None)
+    running = await world.running()
+    retention = Retention(world.store, world.clock, world.data.clear, 60)
+    world.clock.pass_by(86401)
+    clear = world.data.clear
+
+    async def clear_but(job: Job) -> Job:
+        if job.id == stuck.id:
+            world.store.fail("update_job")
+        return await clear(job)
+
+    retention = Retention(world.store, world.clock, clear_but, 60)
+    assert await retention.sweep() == 1
+
+    cleared = [(await world.store.get_job(j.id)).data_cleared for j in (stuck, plain, kept, running)]
+    assert cleared == [False, True, False, False]
+    assert (await world.store.get_job(running.id)).status is JobStatus.EXECUTING
+
+
+async def test_a_thousand_jobs_wait_and_all_come_to_their_turn(tmp_path: Path) -> None:
+    count = 1000
+    world = await World(tmp_path, places=8).open()
+    jobs = [await world.executed() for _ in range(count)]
+    for job in jobs:
+        await world.reconciler.reconcile(job.id)
+    launched = 0
+    while launched < count:
+        held = [a for a in await world.runner.attempts() if not world.runner.held[a].seen.collected]
+        assert 0 < len(held) <= 8
+        for name in held:
+            job = await world.store.get_job(name.rpartition("-")[0])
+            await world.runner.become(name, Started(NOW))
+            await world.ends(job)
+            world.woken.clear()
+            await world.reconciler.reconcile(job.id)
+            launched += 1
+            for woken in list(world.woken):
+                await world.reconciler.reconcile(woken)
+
+    assert len(world.runner.held) == count

@@ -1,0 +1,157 @@
+"""Service and engine over ports in memory, with a clock that stands still: a whole server without a process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.contract.ports_blobs import MemoryBlobStore
+from tests.contract.ports_memory_runner import MemoryRunner
+
+from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
+from jobsphere.domain.attempt import Collected, CollectedFile, Ended, EndReason, Started
+from jobsphere.domain.job import Job, JobSpec, Phase
+from jobsphere.domain.resource import Project, Subject
+from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.reconciler import Reconciler
+from jobsphere.service.access import Access, Tokens
+from jobsphere.service.artifacts import Artifacts
+from jobsphere.service.changes import Changes
+from jobsphere.service.data import JobData
+from jobsphere.service.jobs import Jobs
+from jobsphere.service.logs import Logs, Readers
+from jobsphere.service.projects import Projects
+from jobsphere.store.failing import FailingJobStore
+from jobsphere.store.memory import MemoryJobStore
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WHO = Subject("ann")
+PROJECT = "p" * 20
+DAY = timedelta(days=1)
+
+
+class StandingClock:
+    """Time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def pass_by(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class CountedIds:
+    """``00000000000000000001`` and so on."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def new(self) -> str:
+        self.count += 1
+        return f"{self.count:020}"
+
+
+class PlainSigner:
+    """URLs that say what they allow."""
+
+    def sign(self, grant) -> str:
+        return f"{grant.method} {grant.project_id} {grant.sha256} {grant.size_bytes} {grant.name}"
+
+    def verify(self, method, path, query):
+        raise NotImplementedError
+
+
+class World:
+    """Everything above the ports, put together as the server does."""
+
+    def __init__(self, folder: Path, places: int = 2) -> None:
+        self.clock, self.ids, self.changes = StandingClock(), CountedIds(), Changes()
+        self.seconds = 0.0
+        self.store = FailingJobStore(MemoryJobStore())
+        self.blobs = MemoryBlobStore(folder / "scratch")
+        self.outbox = folder / "outbox"
+        self.runner = MemoryRunner(self.outbox)
+        self.readers = Readers(self.clock, lambda: self.seconds)
+        self.access = Access(Tokens(b"k" * 32, self.clock), required=False, local_user=WHO.id, store=self.store)
+        self.artifacts = Artifacts(self.blobs, PlainSigner(), self.clock)
+        self.data = JobData(self.store, self.blobs, self.runner, self.clock)
+        self.woken: list[str] = []
+        self.jobs = Jobs(
+            self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
+            self.woken.append,
+        )  # fmt: skip
+        self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
+        self.projects = Projects(self.store, self.access, self.clock, self.ids)
+        self.dispatcher = Dispatcher(places)
+        self.reconciler = Reconciler(
+            self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
+            self.woken.append, monotonic=lambda: self.seconds,
+        )  # fmt: skip
+
+    async def open(self) -> World:
+        """With its project."""
+        await self.store.add_project(Project(PROJECT, "default", "c" * 20, NOW, WHO.id))
+        return self
+
+    async def created(self, spec: JobSpec | None = None, ttl: timedelta | None = DAY) -> Job:
+        """A new job without inputs."""
+        submitted = await self.jobs.create(WHO, PROJECT, spec or a_spec(), "job", "", "", ttl)
+        return await self.store.get_job(submitted.job_id)
+
+    async def executed(self, spec: JobSpec | None = None) -> Job:
+        """A job that waits for a place."""
+        job = await self.created(spec)
+        await self.jobs.execute(WHO, job.id)
+        return await self.store.get_job(job.id)
+
+    async def running(self, spec: JobSpec | None = None) -> Job:
+        """A job whose program runs."""
+        job = await self.executed(spec)
+        await self.reconcile(job)
+        await self.runner.become(attempt(job), Started(self.clock.now()))
+        return await self.reconcile(job)
+
+    async def reconcile(self, job: Job, times: int = 1) -> Job:
+        """Look at the job; how it is then."""
+        for _ in range(times):
+            await self.reconciler.reconcile(job.id)
+        return await self.store.get_job(job.id)
+
+    async def ends(
+        self, job: Job, reason: EndReason = EndReason.EXITED, code: int | None = 0, message: str = ""
+    ) -> None:
+        """The attempt ends, and all is collected: a stdout.txt with the word ``out``."""
+        phase = None if reason is EndReason.EXITED and code == 0 else Phase.RUN
+        await self.runner.become(attempt(job), Ended(self.clock.now(), reason, code, phase, message))
+        await self.runner.become(attempt(job), self.collected(job))
+
+    def collected(self, job: Job) -> Collected:
+        """What the supervisor collects."""
+        path = self.outbox / attempt(job) / "stdout.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"out")
+        return Collected(
+            self.clock.now(), (CollectedFile(ArtifactKind.LOG, a_file("stdout.txt", b"out"), "stdout.txt"),)
+        )
+
+
+def attempt(job: Job) -> str:
+    """The id of the job's attempt."""
+    return f"{job.id}-1"
+
+
+def a_file(path: str, content: bytes, var: str = "") -> File:
+    return File(FileDesc(path, var), hashlib.sha256(content).hexdigest(), len(content))
+
+
+def a_spec(**more: object) -> JobSpec:
+    return JobSpec(**({"cmd": "true", "instance_types": ("c1.4",)} | more))  # type: ignore[arg-type]
+
+
+async def chunks(content: bytes) -> AsyncIterator[bytes]:
+    yield content
