@@ -82,6 +82,24 @@ async def test_a_key_is_never_worked_on_twice_at_once_and_no_hint_is_lost() -> N
     await queue.stop()
 
 
+async def test_a_hint_that_comes_during_the_work_is_worked_on_after_it() -> None:
+    gate, done = asyncio.Event(), Counter[str]()
+
+    async def work(key: str) -> None:
+        await gate.wait()
+        done[key] += 1
+
+    queue = KeyedQueue(work, workers=2)
+    queue.start()
+    queue.add("a")
+    await asyncio.sleep(0)
+    queue.add("a")
+    queue.add("a")
+    gate.set()
+    await until(lambda: done["a"] == 2)
+    await queue.stop()
+
+
 async def test_hints_within_a_moment_are_one_piece_of_work() -> None:
     done: list[str] = []
 

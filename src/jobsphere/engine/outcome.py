@@ -63,10 +63,11 @@ def _message(ended: Ended) -> str:
 
 
 def vanished(job: Job, now: datetime) -> Event | None:
-    """What it means that a job's attempt has no run directory; None: it is still to be launched."""
+    """What it means that a job's attempt has no run directory; None: it is still to be launched.
+
+    A job that is being cancelled ends cancelled by the same event.
+    """
     if job.status is JobStatus.PREPARING:
         return None
-    if job.status is JobStatus.CANCELLING and job.started_at is None:
-        return AttemptStopped(now)
     message = "The run directory of the attempt is gone from its node, and with it the job's log and outputs"
     return AttemptFailed(now, Failure(Phase.MACHINE, message))
