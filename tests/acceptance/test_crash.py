@@ -39,13 +39,14 @@ class Kind:
     graceful: bool = False
 
 
-OUTPUT = {"output_files": [pb.FileDesc(path="out.txt")]}
+STARTS = "starts.txt"
+OUTPUT = {"output_files": [pb.FileDesc(path="out.txt"), pb.FileDesc(path=STARTS)]}
 GRACE = {"graceful_shutdown_parameters": pb.GracefulShutdownParameters(signal=15, timeout=Duration(seconds=600))}
-TRAP = "trap 'echo saved > out.txt; exit 0' TERM\necho started >> $1\necho up\nwhile :; do sleep 0.05; done\n"
+TRAP = "trap 'echo saved > out.txt; exit 0' TERM\necho started >> starts.txt\necho up\nwhile :; do sleep 0.05; done\n"
 KINDS = (
-    Kind("plain", "echo started >> $1\necho hello\necho result > out.txt\n", OUTPUT),
-    Kind("failing", "echo started >> $1\necho bad >&2\nexit 3\n", OUTPUT),
-    Kind("cancelled", "echo started >> $1\necho up\nsleep 1000\n", {}, cancel=True),
+    Kind("plain", "echo started >> starts.txt\necho hello\necho result > out.txt\n", OUTPUT),
+    Kind("failing", "echo started >> starts.txt\necho bad >&2\nexit 3\n", OUTPUT),
+    Kind("cancelled", "echo started >> starts.txt\necho up\nsleep 1000\n", OUTPUT, cancel=True),
     Kind("graceful", TRAP, OUTPUT | GRACE, cancel=True, graceful=True),
 )
 
@@ -55,7 +56,6 @@ class End:
     """How a job ended, as far as a kill may not change it."""
 
     status: int
-    started: int
     stdout: bytes
     files: dict[str, bytes]
     errors: tuple[str, ...]
@@ -114,14 +114,14 @@ def run_job(folder: Path, kind: Kind, kill_at: int = -1, when: str = "before") -
     """Run one job with a kill at a step: how it ended, and the steps of the armed server."""
     with _crashing(folder, kill_at, when) as server:
         api = Api.of(server)
-        end = _drive(api, server, kind, folder / "starts")
+        end = _drive(api, server, kind)
         api.close()
         return end, server.trace.read_text().splitlines()
 
 
-def _drive(api: Api, server: LiveServer, kind: Kind, starts: Path) -> End:
+def _drive(api: Api, server: LiveServer, kind: Kind) -> End:
     project = server.client().project
-    job_id = api.create(project, f"bash job.sh {starts}", {"job.sh": kind.script.encode()}, **kind.more)
+    job_id = api.create(project, "bash job.sh", {"job.sh": kind.script.encode()}, **kind.more)
     operation = api.execute(job_id)
     if kind.cancel:
         wait_for(lambda: "up\n" in log_text(server.data_dir, job_id), "the program runs")
@@ -134,7 +134,6 @@ def _drive(api: Api, server: LiveServer, kind: Kind, starts: Path) -> End:
     files = [*job.output_files, *[f for f in job.log_files if f.desc.path in {"stdout.txt", "stderr.txt"}]]
     return End(
         status=job.status,
-        started=len(starts.read_text().splitlines()),
         stdout=stdout,
         files=api.download(job_id, files) if files else {},
         errors=tuple(sorted(e.output_file_desc.path for e in job.file_errors)),
@@ -154,7 +153,7 @@ def test_a_kill_at_any_durable_step_changes_nothing(
     kind: Kind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     undisturbed, steps = run_job(tmp_path / "undisturbed", kind)
-    assert undisturbed.started == 1
+    assert undisturbed.files[STARTS] == b"started\n"
 
     points = _points(len(steps), kind)
     for k, when in points:
