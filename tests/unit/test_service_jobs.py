@@ -260,7 +260,7 @@ def test_any_other_filter_is_refused_and_never_breaks(text: str) -> None:
     if not text.strip():
         assert parse_filter(text) is None
         return
-    with pytest.raises(InvalidArgumentError, match="^filter: "):
+    with pytest.raises(InvalidArgumentError, match=r"^filter: "):
         parse_filter(text)
 
 
