@@ -23,6 +23,7 @@ app.command("jobsphere.cli.up:up")
 app.command("jobsphere.cli.client_env:client_env")
 app.command("jobsphere.cli.demo:demo")
 app.command("jobsphere.cli.project:app", name="project")
+app.command("jobsphere.cli.environments:app", name="environments")
 
 
 def main() -> None:
