@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-EXPERIMENTS = ("submit_to_first_log", "get_rate", "job_rate")
+EXPERIMENTS = ("submit_to_first_log", "get_rate", "job_rate", "environment")
 RESULTS = Path(__file__).parent / "results"
 
 

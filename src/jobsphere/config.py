@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
     conda_channel_alias: Annotated[str, Field(pattern=r"^(https?|file)://[^\s@]+$")] = "https://conda.anaconda.org"
     """The URL that conda channels without one are folders of: a mirror, perhaps. It may hold no login."""
+    environment_cache_gb: Annotated[float, Field(ge=0)] = 50
+    """How much disk built environments and the installers' caches may use, in GiB: unused ones go when it is more."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     """How the server writes its own log on stderr."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import platform
@@ -21,12 +22,14 @@ from jobsphere.api.server import GrpcServer, Services
 from jobsphere.api.tls import TlsFiles, ensure_certificates
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.signing import HmacUrlSigner
-from jobsphere.config import Settings
+from jobsphere.config import Settings, load
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.retention import Retention
+from jobsphere.engine.upkeep import keep_up
+from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.runner import sandbox
 from jobsphere.runner.local import LocalRunner
 from jobsphere.serverfile import ServerInfo, only_server, publish
@@ -43,6 +46,8 @@ from jobsphere.web.app import build_app, serve
 
 _LOOK_AGAIN_S = 5.0
 _RETENTION_S = 60.0
+_UPKEEP_S = 300.0
+_GIB = 1 << 30
 _STOP_GRACE_S = 3.0
 _KEY_BYTES = 32
 log = structlog.get_logger()
@@ -157,6 +162,8 @@ class Server:
         await data.sweep()
         await engine.start()
         stack.push_async_callback(engine.stop)
+        upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
+        stack.callback(upkeep.cancel)
 
         web = await serve(build_app(signer, blobs, lambda: self._ready), http)
         stack.push_async_callback(web.cleanup)
@@ -268,3 +275,22 @@ async def list_projects(data_dir: Path) -> Sequence[Project]:
     async with _operator(data_dir) as projects:
         await projects.ensure_default(local_subject())
         return await projects.all()
+
+
+def list_environments(data_dir: Path) -> Sequence[StoredEnvironment]:
+    """The built environments, the one least lately used first."""
+    return stored_environments(data_dir)
+
+
+def prune_environments(data_dir: Path, max_gib: float | None) -> Trimmed:
+    """Remove unused environments until ``max_gib`` (by default: as set) holds what is left."""
+    budget = load({"data_dir": data_dir}).environment_cache_gb if max_gib is None else max_gib
+    return trim(data_dir, int(budget * _GIB))
+
+
+def _trim(data_dir: Path, settings: Settings) -> None:
+    gone = trim(data_dir, int(settings.environment_cache_gb * _GIB))
+    for environment in gone.environments:
+        log.info("environment removed", environment=environment.fingerprint[:12], bytes=environment.size_bytes)
+    if gone.cache_bytes:
+        log.info("installers' caches removed", bytes=gone.cache_bytes)

@@ -19,6 +19,7 @@ from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interp
 from jobsphere.environments.uv import uv_environment
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
+MANY = 16
 SPAWN = multiprocessing.get_context("spawn")
 SEARCH = (str(Path(sys.executable).resolve().parent), *DEFAULT_SEARCH_PATH)
 
@@ -195,7 +196,7 @@ def test_a_build_sees_no_secret_of_the_server(tmp_path: Path, index: Index, monk
             return super().run(argv, env, on_line)
 
     ensure(tmp_path / "data", wants(index, "alpha"), Watching())
-    assert len(seen) >= 3
+    assert len(seen) >= 2
     assert "hunter2" not in str(seen)
     assert all(env["UV_HTTP_TIMEOUT"] == "77" for env in seen)
 
@@ -226,7 +227,7 @@ def test_many_who_ask_at_once_get_one_build(tmp_path: Path, index: Index) -> Non
     index.gate.clear()
     answers: SimpleQueue[tuple[bool, int]] = SPAWN.SimpleQueue()
     args = (tmp_path / "data", wants(index, "alpha"), answers)
-    asking = [SPAWN.Process(target=ask, args=args) for _ in range(8)]
+    asking = [SPAWN.Process(target=ask, args=args) for _ in range(MANY)]
     for process in asking:
         process.start()
     until(lambda: index.downloads)
@@ -235,7 +236,7 @@ def test_many_who_ask_at_once_get_one_build(tmp_path: Path, index: Index) -> Non
     for process in asking:
         process.join(60)
         assert process.exitcode == 0
-    assert sorted(got) == [(False, 1)] + [(True, 0)] * 7
+    assert sorted(got) == [(False, 1)] + [(True, 0)] * (MANY - 1)
 
 
 def test_who_waits_is_told_once_for_whom(tmp_path: Path, index: Index) -> None:
@@ -366,6 +367,12 @@ def test_an_interpreter_is_asked_for_its_version(tmp_path: Path) -> None:
     search = [str(tmp_path / name) for name in "abcd"]
     assert find_interpreter("3.77", search[:3], {}, Bench()) is None
     assert find_interpreter("3.77", search, {}, Bench()) == "/right/python"
+
+
+def test_the_interpreter_of_this_process_need_not_be_asked() -> None:
+    bench = Bench()
+    assert find_interpreter(OWN, SEARCH, {}, bench) == str(Path(sys.executable).resolve())
+    assert bench.programs == []
 
 
 def test_the_newest_match_of_a_pattern_comes_first(tmp_path: Path) -> None:

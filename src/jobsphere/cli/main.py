@@ -11,6 +11,7 @@ from cyclopts import App
 
 from jobsphere.cli.client_env import client_env
 from jobsphere.cli.demo import demo
+from jobsphere.cli.environments import app as environments
 from jobsphere.cli.project import app as project
 from jobsphere.cli.up import up
 from jobsphere.domain.errors import JobsphereError
@@ -30,6 +31,7 @@ app.command(up)
 app.command(client_env)
 app.command(demo)
 app.command(project)
+app.command(environments)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@
     <data>/environments/<fingerprint>.lock          held (flock, exclusive) by who builds; says who that is
     <data>/environments/<fingerprint>.use           held (flock, shared) by each user of the prefix, to its end
     <data>/environments/<fingerprint>.requirements  what the installer was given
+    <data>/environments/builds.lock                 held (flock, shared) by each build: it works with the caches
     <data>/cache/uv/, <data>/cache/conda/           the installers' caches: on the same disk, so that files are cloned
 
 A crash at any point leaves a prefix without ``.ready``: the next one to ask builds it again from nothing.
@@ -18,7 +19,6 @@ import fcntl
 import json
 import os
 import platform
-import shutil
 import sys
 import sysconfig
 import time
@@ -32,15 +32,13 @@ from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuilder, Workben
 from jobsphere.environments import conda
 from jobsphere.environments.conda import DEFAULT_ALIAS
 from jobsphere.environments.disk import lock_is_free, open_lock, seal, sync_file_system, write_durably
+from jobsphere.environments.eviction import BUILD_MARK, BUILDS_LOCK, clear
 from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interpreter
 from jobsphere.environments.masking import masker
-from jobsphere.environments.orphans import end_orphans
 from jobsphere.environments.steps import Steps
 from jobsphere.environments.uv import Uv, index_urls, uv_environment
 
 POLL_S = 0.1
-BUILD_MARK = "JOBSPHERE_BUILD"
-"""Set in the environment of every program of a build: what a killed supervisor leaves running is known by it."""
 
 
 def open_builder(
@@ -82,7 +80,7 @@ class CachedEnvironments:
         self._hold(fingerprint, bench)
         if self._is_ready(prefix):
             return BuiltEnvironment(prefix, hit=True)
-        with self._building(fingerprint, bench):
+        with self._building(fingerprint, bench), self._working_with_caches(bench):
             # Somebody else may have built it while this one waited.
             if self._is_ready(prefix):
                 return BuiltEnvironment(prefix, hit=True)
@@ -101,14 +99,7 @@ class CachedEnvironments:
         """Take the shared lock. It is never given back: the program of this process runs in the prefix."""
         if fingerprint in self._in_use:
             return
-        fd = open_lock(self._root / f"{fingerprint}.use")
-        try:
-            while not lock_is_free(fd, fcntl.LOCK_SH):
-                bench.pause(POLL_S)
-        except BaseException:
-            os.close(fd)
-            raise
-        self._in_use[fingerprint] = fd
+        self._in_use[fingerprint] = _share(self._root / f"{fingerprint}.use", bench)
 
     def _is_ready(self, prefix: Path) -> bool:
         """Whether the prefix is complete, is where it was built, and has its interpreter still. Notes the use.
@@ -141,9 +132,18 @@ class CachedEnvironments:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def _working_with_caches(self, bench: Workbench) -> Generator[None]:
+        """Nobody drops the installers' caches meanwhile."""
+        fd = _share(self._root / BUILDS_LOCK, bench)
+        try:
+            yield
+        finally:
+            os.close(fd)
+
     def _build(self, environment: PythonEnvironment, prefix: Path, bench: Workbench) -> None:
         began = time.monotonic()
-        self._clear(prefix)
+        clear(prefix)
         bench.log(f"building environment {prefix.name[:12]}: {_summary(environment)}")
         env = uv_environment(environment, self._cache / "uv") | {BUILD_MARK: str(prefix)}
         channels = environment.conda.channels if environment.conda else ()
@@ -157,22 +157,28 @@ class CachedEnvironments:
             listed = prefix.with_suffix(".requirements")
             listed.write_text("".join(f"{line}\n" for line in environment.requirements))
             Uv(steps).install(prefix, listed, environment.no_deps)
-        seal(prefix)
+        size = seal(prefix)
         sync_file_system(prefix)
         record = {
             "prefix": str(prefix),
+            "bytes": size,
             "seconds": round(time.monotonic() - began, 3),
             "python": (prefix / "bin" / "python").exists(),
             "what": _summary(environment),
         }
         write_durably(prefix.with_suffix(".ready"), json.dumps(record).encode())
 
-    def _clear(self, prefix: Path) -> None:
-        """Remove what a build that never ended has left, and end what is still at it."""
-        prefix.with_suffix(".ready").unlink(missing_ok=True)
-        if prefix.exists():
-            end_orphans(f"{BUILD_MARK}={prefix}")
-            shutil.rmtree(prefix)
+
+def _share(lock: Path, bench: Workbench) -> int:
+    """Take a shared lock, waiting for whoever holds it alone: its descriptor."""
+    fd = open_lock(lock)
+    try:
+        while not lock_is_free(fd, fcntl.LOCK_SH):
+            bench.pause(POLL_S)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _summary(environment: PythonEnvironment) -> str:

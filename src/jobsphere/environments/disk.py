@@ -31,27 +31,39 @@ def write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(draft, path)
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were given or taken in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def seal(folder: Path) -> None:
+def seal(folder: Path) -> int:
     """Take the right to write from every file below: also from the installer's cache, where it is the same file.
 
     A job of an ordinary user then cannot change a file in place, by mistake or otherwise; root is not held up by it.
+
+    Returns:
+        The bytes on the disk of all these files.
     """
+    size = 0
     for where, _, names in os.walk(folder):
         fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in names:
-                mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                mode = status.st_mode
+                size += status.st_blocks * 512
                 if stat.S_ISREG(mode) and mode & 0o222:
                     os.chmod(name, stat.S_IMODE(mode) & ~0o222, dir_fd=fd)
         finally:
             os.close(fd)
+    return size
 
 
 def sync_file_system(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def find_interpreter(version: str, search_path: Sequence[str], env: Mapping[str,
     for directory in _directories(search_path, env):
         candidate = os.path.join(directory, f"python{version}")
         if os.access(candidate, os.X_OK):
-            found = _ask(candidate, version, env, bench)
+            found = _itself(candidate, version) or _ask(candidate, version, env, bench)
             if found:
                 return found
     return None
@@ -54,6 +55,13 @@ def _matches(entry: str) -> list[str]:
 def _by_numbers(path: str) -> list[tuple[int, str]]:
     """3.11.10 is newer than 3.11.9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+
+
+def _itself(candidate: str, version: str) -> str | None:
+    """The candidate, if it is the very program that this process runs: no need to start it to know its version."""
+    path = os.path.realpath(candidate)
+    is_own = path == os.path.realpath(sys.executable) and version == f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return path if is_own else None
 
 
 def _ask(candidate: str, version: str, env: Mapping[str, str], bench: Workbench) -> str | None:

@@ -1,0 +1,19 @@
+"""Lines of progress are thinned out, and nothing else is."""
+
+from jobsphere.environments.steps import FREE_LINES, PROGRESS_EVERY_S, Progress
+
+
+def test_progress_is_no_flood():
+    seen: list[str] = []
+    now = [100.0]
+    progress = Progress(seen.append, lambda: now[0])
+    for n in range(FREE_LINES + 50):
+        progress.line(f"Downloading p{n} (1.0MiB)")
+    assert len(seen) == FREE_LINES + 1
+    progress.line("error: no such package")
+    assert seen[-1] == "error: no such package"
+    now[0] += PROGRESS_EVERY_S
+    progress.line(" Downloaded p3")
+    assert seen[-1] == " Downloaded p3 (49 more since)"
+    progress.line(" Downloaded p4")
+    assert len(seen) == FREE_LINES + 3
