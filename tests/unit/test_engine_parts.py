@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.world import NOW, PROJECT, World, a_spec
 
 from jobsphere.domain.attempt import Started
@@ -16,8 +18,8 @@ from jobsphere.engine.retention import Retention
 from jobsphere.engine.work import KeyedQueue
 
 
-def a_job(name: str) -> Job:
-    return Job(name, PROJECT, "ann", NOW, a_spec(), name=name)
+def a_job(name: str, project: str = PROJECT) -> Job:
+    return Job(name, project, "ann", NOW, a_spec(), name=name)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -55,6 +57,46 @@ def test_a_waiting_job_that_ends_gives_its_turn_away() -> None:
 
     assert dispatcher.release("first") == ["third"]
     assert dispatcher.place(third) == "c1.4"
+
+
+def test_projects_take_turns() -> None:
+    dispatcher = Dispatcher(1)
+    dispatcher.place(a_job("running", "a"))
+    jobs = [a_job(f"a{i}", "a") for i in range(3)] + [a_job("b0", "b"), a_job("c0", "c"), a_job("c1", "c")]
+    for job in jobs:
+        dispatcher.place(job)
+    served, running = [], "running"
+    while turn := dispatcher.release(running):
+        job = next(j for j in jobs if j.id == turn[0])
+        assert dispatcher.place(job) == "c1.4"
+        served.append(running := job.id)
+
+    assert served == ["a0", "b0", "c0", "a1", "c1", "a2"]
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40))
+def test_nobody_is_overtaken_within_a_project_and_no_place_is_given_twice(
+    places: int, steps: list[tuple[str, bool]]
+) -> None:
+    dispatcher, waiting, running, served = Dispatcher(places), {}, [], {"a": [], "b": [], "c": []}
+
+    def try_to_place(job: Job) -> None:
+        if dispatcher.place(job):
+            waiting.pop(job.id)
+            running.append(job.id)
+            served[job.project_id].append(int(job.id[1:]))
+
+    for number, (project, ends) in enumerate(steps):
+        job = a_job(f"{project}{number}", project)
+        waiting[job.id] = job
+        try_to_place(job)
+        if ends and running:
+            for turn in dispatcher.release(running.pop(0)):
+                try_to_place(waiting[turn])
+        assert len(running) <= places
+        assert not waiting or len(running) == places
+
+    assert all(numbers == sorted(numbers) for numbers in served.values())
 
 
 async def test_a_key_is_never_worked_on_twice_at_once_and_no_hint_is_lost() -> None:
