@@ -184,8 +184,8 @@ def test_the_servers_import_path_does_not_leak_into_the_build(tmp_path: Path, mo
 
 
 def test_a_build_sees_no_secret_of_the_server(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-secret")
-    monkeypatch.setenv("UV_PUBLISH_TOKEN", "hunter2-secret")
+    for name in ("AWS_SECRET_ACCESS_KEY", "UV_PUBLISH_TOKEN"):
+        monkeypatch.setenv(name, "hunter2-secret")
     monkeypatch.setenv("UV_HTTP_TIMEOUT", "77")
     index.add("alpha", "1.0")
     seen: list[Mapping[str, str]] = []
@@ -370,8 +370,7 @@ def test_an_interpreter_is_asked_for_its_version(tmp_path: Path) -> None:
 
 
 def test_the_interpreter_of_this_process_need_not_be_asked() -> None:
-    bench = Bench()
-    assert find_interpreter(OWN, SEARCH, {}, bench) == str(Path(sys.executable).resolve())
+    assert find_interpreter(OWN, SEARCH, {}, bench := Bench()) == str(Path(sys.executable).resolve())
     assert bench.programs == []
 
 
