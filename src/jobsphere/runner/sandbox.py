@@ -4,7 +4,7 @@ What it sees::
 
     /job/{work,inputs,outputs,modules,home,tmp}   the job's root, writable; /tmp is /job/tmp
     /usr, /bin, /lib*, /sbin                       the system, read-only
-    /etc/…                                         what programs need to find names, hosts and certificates, read-only
+    /etc                                           what programs need to find names, hosts, certificates; read-only
     /proc, /dev                                    of its own: its own processes, the harmless devices, GPUs
     the environment's prefix and its interpreter   read-only, where they are
 
@@ -14,7 +14,6 @@ capability, and its user is none of this host's users with more rights than the 
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import glob
 import os
@@ -26,23 +25,14 @@ from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.runner.confinement import Command
 from jobsphere.runner.processes import child_of, signal_group
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
+from jobsphere.runner.system_files import USER_ID, system_files
 
 ROOT = "/job"
-USER_ID = 1000
 PROGRAM = "bwrap"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-_ETC = (
-    "alternatives", "ca-certificates", "fonts", "hosts", "java*", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-    "localtime", "mime.types", "nsswitch.conf", "OpenCL", "pki", "protocols", "python3*", "resolv.conf", "services",
-    "ssl", "timezone",
-)  # fmt: skip
 _KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _CPUS = "/sys/devices/system/cpu"
 _GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
-_ACCOUNTS = {
-    "passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\njobsphere:x:{USER_ID}:{USER_ID}::{ROOT}/home:/bin/bash\n",
-    "group": f"root:x:0:\njobsphere:x:{USER_ID}:\n",
-}
 _NAMESPACES = (
     "--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--unshare-pid", "--unshare-ipc", "--unshare-uts",
     "--unshare-cgroup-try", "--hostname", "job", "--cap-drop", "ALL", "--die-with-parent", "--new-session",
@@ -80,20 +70,20 @@ class Sandbox:
     Args:
         run_directory: The attempt's run directory on this host.
         plan: What the operator lets programs see and reach.
-        accounts: A folder for the two account files that all sandboxes share; made if it is not there.
+        run_folder: Where what all sandboxes of this host share is kept.
         prefix: The environment's prefix, if the attempt has one.
     """
 
-    def __init__(self, run_directory: str, plan: SandboxPlan, accounts: str, prefix: str | None) -> None:
+    def __init__(self, run_directory: str, plan: SandboxPlan, run_folder: str, prefix: str | None) -> None:
         self.root = ROOT
         self._run_directory = run_directory
         self._plan = plan
-        self._accounts = accounts
+        self._run_folder = run_folder
         self._prefix = prefix
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """The program inside. Its environment goes through bubblewrap's own: no variable is ever in an argv."""
-        options = [*_NAMESPACES, *_system_mounts(), *self._account_mounts(), *self._job_mounts()]
+        options = [*_NAMESPACES, *_system_mounts(), *self._etc_mounts(), *self._job_mounts()]
         options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts()]
         if not self._plan.network:
             options.append("--unshare-net")
@@ -130,16 +120,9 @@ class Sandbox:
         for path in (*self._plan.read_only, *prefix_folders(self._prefix)):
             yield from ("--ro-bind", path, path)
 
-    def _account_mounts(self) -> Iterator[str]:
-        os.makedirs(self._accounts, mode=0o700, exist_ok=True)
-        for name, text in _ACCOUNTS.items():
-            path = os.path.join(self._accounts, name)
-            if not os.path.exists(path):
-                draft = f"{path}.{os.getpid()}"
-                with open(draft, "w") as file:
-                    file.write(text)
-                os.replace(draft, path)
-            yield from ("--ro-bind", path, f"/etc/{name}")
+    def _etc_mounts(self) -> Iterator[str]:
+        yield from ("--ro-bind", system_files(self._run_folder), "/etc")
+        yield from ("--ro-bind-try", os.path.realpath("/etc/resolv.conf"), "/etc/resolv.conf")
 
 
 def prefix_folders(prefix: str | None) -> list[str]:
@@ -173,15 +156,9 @@ def _system_mounts() -> tuple[str, ...]:
             options += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             options += ["--ro-bind", path, path]
-    for name in _names_in_etc():
-        options += ["--ro-bind-try", os.path.realpath(f"/etc/{name}"), f"/etc/{name}"]
     if os.path.isdir(_CPUS):
         options += ["--ro-bind", _CPUS, _CPUS]
     return tuple(options)
-
-
-def _names_in_etc() -> list[str]:
-    return [n for n in sorted(os.listdir("/etc")) if any(fnmatch.fnmatchcase(n, p) for p in _ETC)]
 
 
 @functools.cache

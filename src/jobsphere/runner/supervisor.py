@@ -107,8 +107,8 @@ def _confinement(bench: Bench, prefix: str | None) -> Confinement:
     path, plan = bench.run_directory.path, bench.plan.sandbox
     if plan is None:
         return Unconfined(path)
-    accounts = os.path.join(os.path.dirname(os.path.dirname(path)), "run", "accounts")
-    return sandbox.Sandbox(path, plan, accounts, prefix)
+    run_folder = os.path.join(os.path.dirname(os.path.dirname(path)), "run")
+    return sandbox.Sandbox(path, plan, run_folder, prefix)
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:

@@ -1,0 +1,64 @@
+"""The ``/etc`` of sandboxes: one folder with what programs need of the host's, made once and mounted as a whole.
+
+A mount for each file would cost more than all else about a sandbox (measured: 16 mounts, 3.4 of 8 ms). The folder is
+named by what it was made from: a change of the host makes another one beside it, and a sandbox that runs keeps its own.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+
+USER_ID = 1000
+HOME = "/job/home"
+_NAMES = (
+    "alternatives", "ca-certificates", "fonts", "hosts", "java*", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "localtime", "mime.types", "nsswitch.conf", "OpenCL", "pki", "protocols", "python3*", "services", "ssl", "timezone",
+)  # fmt: skip
+_ACCOUNTS = {
+    "passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\njobsphere:x:{USER_ID}:{USER_ID}::{HOME}:/bin/bash\n",
+    "group": f"root:x:0:\njobsphere:x:{USER_ID}:\n",
+}
+_LATER = "resolv.conf"
+"""Mounted over it, since it changes with the network: the file is only there to be covered."""
+_PRIVATE = shutil.ignore_patterns("private", "*.key", "*-key.pem")
+
+
+def system_files(run_folder: str, etc: str = "/etc") -> str:
+    """The folder for this host as it is now; made if it is not there.
+
+    Args:
+        run_folder: Where it is kept.
+        etc: The host's.
+    """
+    sources = [n for n in sorted(os.listdir(etc)) if any(fnmatch.fnmatchcase(n, p) for p in _NAMES)]
+    folder = os.path.join(run_folder, f"etc-{_version(etc, sources)}")
+    if not os.path.isdir(folder):
+        _make(folder, etc, sources)
+    return folder
+
+
+def _version(etc: str, sources: list[str]) -> str:
+    stats = [(name, os.stat(os.path.join(etc, name))) for name in sources]
+    text = repr([(name, s.st_mtime_ns, s.st_size) for name, s in stats]) + repr(_ACCOUNTS)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _make(folder: str, etc: str, sources: list[str]) -> None:
+    draft = f"{folder}.{os.getpid()}"
+    os.makedirs(draft, mode=0o755)
+    for name in sources:
+        source, target = os.path.join(etc, name), os.path.join(draft, name)
+        if os.path.isdir(source):
+            shutil.copytree(source, target, symlinks=True, ignore=_PRIVATE)
+        else:
+            shutil.copy(source, target)
+    for name, text in {**_ACCOUNTS, _LATER: ""}.items():
+        with open(os.path.join(draft, name), "w") as file:
+            file.write(text)
+    with suppress(OSError):  # somebody made the same one meanwhile
+        os.rename(draft, folder)
+    shutil.rmtree(draft, ignore_errors=True)
