@@ -107,6 +107,12 @@ class Server:
         self._settings = settings
         self._stack = AsyncExitStack()
         self._ready = False
+        self._engine: Engine | None = None
+
+    @property
+    def running_jobs(self) -> int:
+        """How many jobs are under way; they go on when the server stops."""
+        return self._engine.running if self._engine else 0
 
     async def __aenter__(self) -> Server:
         """Start: adapters first, then the engine, then what clients can reach."""
@@ -162,6 +168,7 @@ class Server:
         await data.sweep()
         await engine.start()
         stack.push_async_callback(engine.stop)
+        self._engine = engine
         upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
         stack.callback(upkeep.cancel)
 

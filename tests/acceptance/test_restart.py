@@ -31,6 +31,8 @@ def test_a_job_outlives_its_server(tmp_path: Path, how: signal.Signals) -> None:
         wait_for((work / "up").exists, "the program runs")
 
         server.stop(how)
+        if how is signal.SIGTERM:
+            assert "1 job goes on without it" in server.log
         (work / "go").touch()
         wait_for(lambda: "after the start" in log_text(server.data_dir, job_id), "the program went on by itself")
         server.start(ports)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -99,6 +100,8 @@ async def _serve(settings: Settings) -> None:
         async with Server(settings) as server:
             _ready(settings, server.info)
             await stopped.wait()
+            left = server.running_jobs
+        _stopped(left)
     except OSError as e:
         raise FailedPreconditionError(
             f"cannot listen: {e.strerror or e}; choose another port (0 picks a free one), or stop who has it"
@@ -114,6 +117,12 @@ def _ready(settings: Settings, info: ServerInfo) -> None:
         'Next, in another terminal: eval "$(jobsphere client-env)"',
         flush=True,
     )
+
+
+def _stopped(left: int) -> None:
+    goes_on = "1 job goes on" if left == 1 else f"{left} jobs go on"
+    after = f"; {goes_on} without it, and the next start takes that up" if left else ""
+    print(f"jobsphere has stopped{after}.", file=sys.stderr)  # noqa: T201
 
 
 def _warn(text: str) -> None:

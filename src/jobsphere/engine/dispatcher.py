@@ -21,6 +21,11 @@ class Dispatcher:
         self._waiting: dict[str, dict[str, None]] = {}
         """Jobs by project, in their order; the projects in the order of their turns."""
 
+    @property
+    def running(self) -> int:
+        """How many attempts hold a place."""
+        return len(self._holders)
+
     def keep(self, job: Job) -> None:
         """The job holds a place already: it has an attempt."""
         self._forget(job.id)

@@ -70,6 +70,11 @@ class Engine:
             self.wake(job_id_of(attempt))
         self._tasks = [asyncio.create_task(self._look_again()), asyncio.create_task(self._retention.run())]
 
+    @property
+    def running(self) -> int:
+        """How many attempts are under way."""
+        return self._dispatcher.running
+
     def wake(self, job_id: str) -> None:
         """Look at the job soon."""
         self._queue.add(job_id)
