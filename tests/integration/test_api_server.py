@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from api_calls import AUTH, HANG_S, failed, get
 from api_fakes import JOB, NOON, PROJECT, TOKEN, UPLOAD, Fakes
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -33,60 +33,13 @@ from yandex.cloud.operation import operation_service_pb2_grpc as operations_grpc
 
 from jobsphere.api.codec import encode_job
 from jobsphere.api.server import GrpcServer
-from jobsphere.api.tls import TlsFiles, ensure_certificates
+from jobsphere.api.tls import TlsFiles
 from jobsphere.domain import errors
 from jobsphere.domain.artifact import File, FileDesc
 from jobsphere.domain.job import GracefulShutdown, JobSpec
 from jobsphere.domain.ports import JobView
 
-HANG_S = 60
-AUTH = (("authorization", f"Bearer {TOKEN}"),)
 FILE = jobs_pb2.File(desc=jobs_pb2.FileDesc(path="stdout.txt"), sha256="f" * 64, compression_type=jobs_pb2.NONE)
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
-    return ensure_certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def fakes() -> Fakes:
-    return Fakes()
-
-
-@pytest.fixture
-async def server(fakes: Fakes) -> AsyncIterator[GrpcServer]:
-    server = GrpcServer(fakes.services())
-    yield server
-    await server.stop(0)
-
-
-@pytest.fixture
-async def port(server: GrpcServer, tls: TlsFiles) -> int:
-    return await server.start("127.0.0.1", 0, tls)
-
-
-@pytest.fixture
-async def channel(port: int, tls: TlsFiles) -> AsyncIterator[grpc.aio.Channel]:
-    credentials = grpc.ssl_channel_credentials(tls.ca_pem.read_bytes())
-    options = (("grpc.enable_http_proxy", 0),)
-    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
-        yield channel
-
-
-@pytest.fixture
-def jobs(channel: grpc.aio.Channel) -> Any:
-    return ProjectJobServiceStub(channel)
-
-
-def get(jobs: Any, **options: Any) -> Any:
-    return jobs.Get(pb.GetProjectJobRequest(job_id=JOB.id), metadata=AUTH, **options)
-
-
-async def failed(call: Any) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value
 
 
 SPEC = jobs_pb2.JobParameters(
@@ -316,72 +269,6 @@ async def test_a_service_that_is_missing_is_named(channel: grpc.aio.Channel) -> 
     told = await failed(stub.Get(community_service_pb2.GetCommunityRequest(), metadata=AUTH))
     assert told.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "CommunityService.Get" in str(told.details())
-
-
-async def test_logs_are_streamed_live_and_end_clean(jobs: Any, fakes: Fakes) -> None:
-    call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j", offset=-1), metadata=AUTH)
-    answers = aiter(call)
-    first = await anext(answers)
-    assert (first.offset, first.logs[0].content) == (30, b"hello\n")
-    fakes.logs.end.set()
-    assert [(r.offset, r.logs[0].content) async for r in answers] == [(60, b"bye\n")]
-    assert await call.code() is grpc.StatusCode.OK
-    assert "x-request-id" in dict(await call.initial_metadata())
-    assert fakes.recorder.calls == [("stream", "alice", "j", -1)]
-
-
-async def test_the_older_stream_is_served(jobs: Any, fakes: Fakes) -> None:
-    fakes.logs.end.set()
-    call = jobs.ReadStdLogs(pb.ReadProjectJobStdLogsRequest(job_id="j"), metadata=AUTH)
-    assert [r.logs[0].type async for r in call] == [pb.StdLog.OUT, pb.StdLog.ERR]
-
-
-async def test_a_stream_that_fails_tells_its_status(jobs: Any, fakes: Fakes) -> None:
-    fakes.logs.failure = errors.UnavailableError("the server stops")
-    fakes.logs.end.set()
-    call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
-    assert (await call.read()).offset == 30
-    assert await call.code() is grpc.StatusCode.UNAVAILABLE
-    assert await call.details() == "the server stops"
-
-
-async def test_a_reader_that_leaves_is_quiet_and_closes_the_stream(jobs: Any, fakes: Fakes) -> None:
-    with capture_logs() as lines:
-        call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
-        await call.read()
-        call.cancel()
-        async with asyncio.timeout(HANG_S):
-            await fakes.logs.closed.wait()
-    assert lines == []
-
-
-async def test_readers_that_leave_in_the_middle_of_a_flood_are_quiet(
-    jobs: Any, fakes: Fakes, caplog: pytest.LogCaptureFixture
-) -> None:
-    fakes.logs.flood = True
-    with capture_logs() as lines:
-        for _ in range(20):
-            fakes.logs.closed.clear()
-            call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
-            await call.read()
-            call.cancel()
-            async with asyncio.timeout(HANG_S):
-                await fakes.logs.closed.wait()
-        await get(jobs)
-    assert lines == []
-    assert caplog.records == []
-
-
-async def test_trouble_after_the_caller_has_left_is_quiet_too(jobs: Any, fakes: Fakes) -> None:
-    fakes.logs.trouble_at_the_end = errors.CorruptedError("nobody is there to hear it")
-    with capture_logs() as lines:
-        call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
-        await call.read()
-        call.cancel()
-        async with asyncio.timeout(HANG_S):
-            await fakes.logs.closed.wait()
-        await get(jobs)
-    assert lines == []
 
 
 async def test_health_and_reflection_need_no_token(channel: grpc.aio.Channel, server: GrpcServer) -> None:
