@@ -161,3 +161,15 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+async def test_a_variable_of_the_job_never_reaches_bubblewrap(node: Node, tmp_path: Path) -> None:
+    """The loader tells, on stderr, every LD_PRELOAD that it cannot load: it may be told of it inside only."""
+    library = tmp_path / "outside.so"
+    library.write_bytes(b"not a library")
+    await node.run("echo in; tr '\\0' ' ' < /proc/1/environ; tr '\\0' ' ' < /proc/1/cmdline", sandbox=FENCE,
+                   variables=(("LD_PRELOAD", str(library)), ("TOKEN", "hush")))  # fmt: skip
+
+    assert (await node.text()).startswith("in\n")
+    assert "hush" not in await node.text()
+    assert "file too short" not in await node.text(LogStream.ERR)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A process to start on this host. ``environment`` holds secrets: it is never logged."""
+    """A process to start on this host. ``environment`` holds secrets: it is never logged.
+
+    ``descriptors`` are given to it under their own numbers; who starts it closes them here, started or not.
+    """
 
     argv: tuple[str, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     cwd: str
+    descriptors: tuple[int, ...] = ()
 
 
 class Confinement(Protocol):

@@ -39,8 +39,8 @@ def _prctl(option: int, value: object) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], cwd: str, out: int, err: int) -> int:
-    """Start a program in a session of its own, with nothing of ours open but its two outputs; its process id.
+def start(argv: Sequence[str], env: Mapping[str, str], cwd: str, out: int, err: int, more: Sequence[int] = ()) -> int:
+    """Start a program in a session of its own, with nothing of ours open but its outputs and ``more``; its process id.
 
     Its memory is not copied on the way (vfork): that is three times as fast as a fork that runs code in the child.
 
@@ -48,7 +48,15 @@ def start(argv: Sequence[str], env: Mapping[str, str], cwd: str, out: int, err: 
         OSError: it cannot be started.
     """
     process = subprocess.Popen(
-        argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, umask=0o022
+        argv,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+        umask=0o022,
+        pass_fds=more,
     )
     process.returncode = 0  # its end is collected by the Reaper, not by that object
     return process.pid

@@ -114,20 +114,22 @@ class Program:
         bench = self._bench
         out, out_writer = os.pipe2(os.O_CLOEXEC)
         err, err_writer = os.pipe2(os.O_CLOEXEC)
+        ours = [out_writer, err_writer]
         try:
             root = self._confinement.root
             environment = program_environment(bench.plan, root, prefix)
             argv = program_argv(bench.plan, root, prefix)
             command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
-            pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer)
+            ours += command.descriptors
+            pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)
         except (OSError, ValueError) as error:
             os.close(out)
             os.close(err)
             what = getattr(error, "strerror", None) or str(error)
             raise StepError(Phase.RUN, f"The program could not be started: {what}") from error
         finally:
-            os.close(out_writer)
-            os.close(err_writer)
+            for fd in ours:
+                os.close(fd)
         bench.reaper.remember(pid)
         self._add(_Pipe(out, LogStream.OUT))
         self._add(_Pipe(err, LogStream.ERR))

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.runner.confinement import Command
-from jobsphere.runner.processes import child_of, signal_group
+from jobsphere.runner.processes import ATTEMPT_VARIABLE, child_of, signal_group
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
 from jobsphere.runner.system_files import USER_ID, system_files
 
@@ -82,13 +82,19 @@ class Sandbox:
         self._prefix = prefix
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
-        """The program inside. Its environment goes through bubblewrap's own: no variable is ever in an argv."""
+        """The program inside. Its variables go through a descriptor, and bubblewrap's own environment is empty.
+
+        They are in no argv, and none of them (LD_PRELOAD, LD_AUDIT) runs code in bubblewrap, still on the host.
+        """
         options = [*_NAMESPACES, *_system_mounts(), *self._etc_mounts(), *self._job_mounts()]
         options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts()]
         if not self._plan.network:
             options.append("--unshare-net")
-        options += ["--remount-ro", "/", "--chdir", cwd, "--"]
-        return Command((_program(), *options, *argv), environment, "/")
+        variables = [word for pair in environment.items() for word in ("--setenv", *pair)]
+        told = _in_memory("\0".join(["--clearenv", *variables]))
+        options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
+        outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
+        return Command((_program(), *options, *argv), outside, "/", (told,))
 
     def signal(self, pid: int, number: int) -> None:
         """To the program's own session: bubblewrap's first process watches, its child is the init in there.
@@ -141,6 +147,16 @@ def prefix_folders(prefix: str | None) -> list[str]:
         if not inside:
             folders += [home, os.path.realpath(home)] if os.path.realpath(home) != home else [home]
     return folders
+
+
+def _in_memory(text: str) -> int:
+    """A descriptor that gives ``text`` from its start."""
+    fd = os.memfd_create("jobsphere", os.MFD_CLOEXEC)
+    view = memoryview(os.fsencode(text))
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 @functools.cache
