@@ -136,7 +136,7 @@ def test_lines_that_came_slowly_are_printed_already(reading: Reading) -> None:
 
 
 def test_a_reader_that_takes_nothing_holds_nobody_up(reading: Reading) -> None:
-    reading.readers.enter(reading.job.id)
+    reading.readers.offer(reading.readers.enter(reading.job.id))
     reading.seconds += 9
     assert reading.pending()
     reading.seconds += 2

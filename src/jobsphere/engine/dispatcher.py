@@ -26,13 +26,22 @@ class Dispatcher:
         """How many attempts hold a place."""
         return len(self._holders)
 
+    def known(self) -> list[str]:
+        """The ids of all that hold a place or wait for one."""
+        return [*self._holders, *self._turns()]
+
     def keep(self, job: Job) -> None:
         """The job holds a place already: it has an attempt."""
         self._forget(job.id)
         self._holders[job.id] = job.name
 
     def place(self, job: Job) -> str | None:
-        """Give the job a place if it is its turn: the name of its instance type, else None."""
+        """Give the job a place if it is its turn: the name of its instance type, else None.
+
+        Asked again, for its placing could not be stored, the job has the place that it was given.
+        """
+        if job.id in self._holders:
+            return job.spec.instance_types[0]
         self._waiting.setdefault(job.project_id, {}).setdefault(job.id)
         if self._ahead(job.id) >= self._places - len(self._holders):
             return None

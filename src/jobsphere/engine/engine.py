@@ -90,7 +90,13 @@ class Engine:
         while True:
             await asyncio.sleep(self._look_again_s)
             try:
-                for job in await self._store.jobs_in(LIVE_STATUSES):
-                    self.wake(job.id)
+                for job_id in await self._to_look_at():
+                    self.wake(job_id)
             except JobsphereError as e:
                 log.error("live jobs cannot be listed", reason=e.public, **e.context)
+
+    async def _to_look_at(self) -> set[str]:
+        """Live jobs, and ended ones that still hold something: the answer of their last write may have been lost."""
+        live = {job.id for job in await self._store.jobs_in(LIVE_STATUSES)}
+        untidied = {job_id_of(attempt) for attempt in await self._runner.attempts()}
+        return live | untidied | set(self._dispatcher.known())

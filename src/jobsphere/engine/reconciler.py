@@ -108,7 +108,7 @@ class Reconciler:
         elif job.status is JobStatus.PREPARING:
             await self._place(job)
         elif job.status is JobStatus.CANCELLING:
-            await self._apply(job, [AttemptStopped(self._clock.now())])
+            await self._move(job, [AttemptStopped(self._clock.now())])
 
     async def _place(self, job: Job) -> None:
         instance_type = self._dispatcher.place(job)
@@ -127,7 +127,7 @@ class Reconciler:
             if event is None:
                 await self._launch(job, attempt)
             else:
-                await self._apply(job, [event])
+                await self._move(job, [event])
             return
         if job.status is JobStatus.CANCELLING and job.cancel is not None and seen.ended is None:
             await self._runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
@@ -138,7 +138,10 @@ class Reconciler:
     async def _advance(self, job: Job, attempt: Attempt, seen: Observation) -> None:
         if seen.collected is not None:
             await self._commit(job, attempt, seen.collected)
-        done = await self._apply(job, list(events_of(job, seen)))
+        await self._move(job, list(events_of(job, seen)))
+
+    async def _move(self, job: Job, events: list[Event]) -> None:
+        done = await self._apply(job, events)
         if done is not None and done.status.terminal:
             await self._finish(done)
 
@@ -178,9 +181,12 @@ class Reconciler:
 
     async def _finish(self, job: Job) -> None:
         """Give back what an ended job held. Repeated at start for every attempt that was not tidied."""
-        if job.attempt is not None:
-            await self._tidy(job, job.attempt)
-        self._release(job.id)
+        try:
+            if job.attempt is not None:
+                await self._tidy(job, job.attempt)
+        finally:
+            # No process is left, whether or not its node can be reached to tidy now.
+            self._release(job.id)
 
     async def _tidy(self, job: Job, attempt: Attempt) -> None:
         seen = await self._runner.observe(attempt.id)

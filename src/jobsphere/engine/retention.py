@@ -29,18 +29,27 @@ class Retention:
     async def run(self) -> None:
         """Go on until cancelled."""
         while True:
-            await self.sweep()
+            try:
+                await self.sweep()
+            except JobsphereError as e:
+                log.error("expired data cannot be listed", reason=e.public, **e.context)
             await asyncio.sleep(self._interval_s)
 
     async def sweep(self) -> int:
         """Clear all that has expired by now; how many jobs that was. One that cannot be cleared stops no other."""
         cleared = 0
-        while jobs := await self._store.expired_jobs(self._clock.now(), _BATCH):
-            done = [await self._clear_one(job) for job in jobs]
-            cleared += sum(done)
-            if not any(done):
-                break
+        failed: set[str] = set()
+        while jobs := await self._expired_but(failed):
+            for job in jobs:
+                if await self._clear_one(job):
+                    cleared += 1
+                else:
+                    failed.add(job.id)
         return cleared
+
+    async def _expired_but(self, failed: set[str]) -> list[Job]:
+        jobs = await self._store.expired_jobs(self._clock.now(), _BATCH + len(failed))
+        return [job for job in jobs if job.id not in failed]
 
     async def _clear_one(self, job: Job) -> bool:
         try:

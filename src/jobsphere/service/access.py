@@ -35,6 +35,8 @@ class Tokens:
 
     def subject(self, token: str) -> str | None:
         """Whom a token speaks for; None if it is forged, expired or none of ours."""
+        if not token.isascii():
+            return None
         body, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(body).encode()):
             return None

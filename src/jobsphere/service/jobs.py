@@ -10,7 +10,7 @@ from datetime import timedelta
 from jobsphere.domain import limits
 from jobsphere.domain.artifact import File
 from jobsphere.domain.capacity import check_instance_types
-from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
 from jobsphere.domain.operation import Operation, OperationKind
@@ -106,6 +106,7 @@ class Jobs:
         """
         job = await self._owned(who, job_id)
         while job.status is JobStatus.CREATING:
+            require_data(job)
             if absent := await self._artifacts.absent(job):
                 raise FailedPreconditionError(f"these inputs have not been uploaded: {', '.join(absent)}")
             operation = self._operation(OperationKind.EXECUTE, job.project_id, job.id, who)
@@ -196,7 +197,10 @@ class Jobs:
         """
         await self._access.project(who, project_id)
         for job in await self._store.jobs_with_data(project_id):
-            await self._data.clear(job)
+            try:
+                await self._data.clear(job)
+            except (FailedPreconditionError, NotFoundError):
+                continue  # Executed or deleted since it was listed.
             self._changes.publish(job.id)
         return await self._record(OperationKind.DELETE_ALL_DATA, project_id, "", who)
 

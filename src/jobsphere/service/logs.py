@@ -35,7 +35,8 @@ class Readers:
     The vendor's client stops printing when its operation is done. So what was sent must also have had the time to be
     read and printed: a part of a second, or, behind a flood, as long as that client takes to print it (measured: 15 µs
     a line; the double is allowed for), since the connection's window holds megabytes that it has not looked at. A
-    reader that takes nothing for ten seconds holds nobody up.
+    reader that does not take what it is offered for ten seconds holds nobody up; one that has nothing to read yet does,
+    however long the program was silent.
 
     A restart of the server breaks the streams, and that client waits five seconds before it reads on: for so long a job
     that was under way then is held back, until a reader of it has come and gone.
@@ -55,6 +56,10 @@ class Readers:
         self._open[job_id].add(reader)
         return reader
 
+    def offer(self, reader: _Reader) -> None:
+        """Frames are on their way to the reader's connection."""
+        reader.offered_at = self._now()
+
     def took(self, reader: _Reader, chunk: LogChunk) -> None:
         """The reader's connection accepted these frames: from now on they are being printed."""
         now = self._now()
@@ -63,6 +68,7 @@ class Readers:
         left = max(0.0, reader.print_s - (now - reader.last))
         reader.print_s = min(left + lines * _PRINT_LINE_S + size * _PRINT_BYTE_S, _MAX_PRINT_S)
         reader.last = now
+        reader.offered_at = None
 
     def leave(self, reader: _Reader) -> None:
         """The stream has ended, by whichever side."""
@@ -79,7 +85,7 @@ class Readers:
     def pending(self, job: Job) -> float:
         """Seconds to wait before asking again whether all of an ended job's log is read; 0 when it is."""
         now = self._now()
-        if any(now - r.last < _STALLED_S for r in self._open.get(job.id, ())):
+        if any(not r.stalled(now) for r in self._open.get(job.id, ())):
             return _LOOK_S
         if now < self._reconnected_at and self._lost_its_reader(job):
             return _LOOK_S
@@ -101,6 +107,10 @@ class _Reader:
     job_id: str
     last: float
     print_s: float = 0.0
+    offered_at: float | None = None
+
+    def stalled(self, now: float) -> bool:
+        return self.offered_at is not None and now - self.offered_at >= _STALLED_S
 
 
 class Logs:
@@ -135,6 +145,7 @@ class Logs:
         reader = self._readers.enter(job_id)
         try:
             async for chunk in self._follow(job, offset):
+                self._readers.offer(reader)
                 yield chunk
                 self._readers.took(reader, chunk)
         finally:
@@ -146,6 +157,7 @@ class Logs:
             return
         if offset == -1:
             offset = await self._runner.log_size(attempt_id)
+        ended = False
         while True:
             self._check_open()
             chunk = await self._runner.read_logs(attempt_id, offset, CHUNK_BYTES)
@@ -155,8 +167,11 @@ class Logs:
             if chunk.complete:
                 return
             if not chunk.frames:
-                if await self._ended(job.id):
+                if ended:
                     return
+                # The last lines may have come after the look above: one that has ended is looked at once more.
+                ended = await self._ended(job.id)
+            if not chunk.frames and not ended:
                 await self._runner.wait_logs(attempt_id, offset, _LOOK_AGAIN_S)
 
     async def _attempt(self, job: Job) -> str | None:

@@ -13,6 +13,7 @@ from jobsphere.service.access import Access
 
 DEFAULT_PROJECT = "default"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_TOKEN = re.compile(r"[0-9]{1,18}")
 _PAGE = 100
 _MAX_PAGE = 1000
 
@@ -52,7 +53,7 @@ class Projects:
             raise InvalidArgumentError("community_id: is empty; `jobsphere project list` shows the communities")
         if not 0 <= page_size <= _MAX_PAGE:
             raise InvalidArgumentError(f"page_size: {page_size}, while it must be 0 to {_MAX_PAGE}")
-        if page_token and not page_token.isdecimal():
+        if page_token and not _TOKEN.fullmatch(page_token):
             raise InvalidArgumentError("page_token: is not one that List gave")
         found = [
             p
