@@ -14,7 +14,7 @@ from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentErro
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
 from jobsphere.domain.operation import Operation, OperationKind
-from jobsphere.domain.ports import Clock, Ids, JobPage, JobStore
+from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.support import check_supported
 from jobsphere.pythonspec import environment_of
@@ -56,6 +56,7 @@ class Jobs:
         clock: Clock,
         ids: Ids,
         wake: Callable[[str], None],
+        images: Images,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -65,6 +66,7 @@ class Jobs:
         self._clock = clock
         self._ids = ids
         self._wake = wake
+        self._images = images
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
 
     async def create(
@@ -76,6 +78,7 @@ class Jobs:
             NotFoundError: no such project.
             InvalidArgumentError: the spec breaks a limit.
             UnsupportedError: it asks for what this server does not have.
+            FailedPreconditionError: it asks for an image, and no container engine is there.
         """
         await self._access.project(who, project_id)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
@@ -228,6 +231,7 @@ class Jobs:
         parent: str,
     ) -> Submitted:
         _check(spec, name, desc, config, ttl)
+        spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
         job = Job(
             id=self._ids.new(),
