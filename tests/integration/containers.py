@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -48,11 +49,12 @@ class Podman:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.run = Path(tempfile.mkdtemp(prefix="js-"))  # podman takes no more than 50 characters
         runtime = folder / "runtime"
         runtime.write_text(_RUNTIME.format(python=sys.executable))
         runtime.chmod(0o755)
         self.args = (
-            "--root", str(folder / "root"), "--runroot", str(folder / "run"), "--tmpdir", str(folder / "tmp"),
+            "--root", str(folder / "root"), "--runroot", str(self.run), "--tmpdir", str(folder / "tmp"),
             "--runtime", str(runtime), "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs",
             "--events-backend", "none",
         )  # fmt: skip
@@ -90,9 +92,10 @@ class Podman:
     def close(self) -> None:
         self("rm", "--all", "--force", "--time", "0", check=False)
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        left = [m for m in mounts if m.startswith(f"{self.folder}/")]
+        left = [m for m in mounts if m.startswith((f"{self.folder}/", f"{self.run}/"))]
         for mount in reversed(left):  # the store's own, which podman keeps as long as the machine is up
             subprocess.run(["umount", mount], check=True)
+        shutil.rmtree(self.run)
         for found in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.parent}/**/"), reverse=True):
             found.rmdir()
 

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from tests.unit.world import World
+from tests.unit.world import PROJECT, WHO, World
 
 from jobsphere.config import load
 from jobsphere.domain import limits
@@ -116,6 +116,22 @@ def test_what_is_not_there_yet_is_refused(env):
     with pytest.raises(UnsupportedError, match="does not have"):
         check_supported(spec(env))
     check_supported(spec(replace(BY_ID, python_env=PythonEnv())))
+
+
+async def test_a_url_as_an_id_is_told_how_to_write_it(engine):
+    with pytest.raises(InvalidArgumentError, match=r"docker: \{image: URL\}$"):
+        await known().accept("p", spec(EnvironmentSpec(docker_image_resource_id="cr.yandex/x:1")))
+
+
+@pytest.mark.parametrize(("password", "written"), [("pl-nted", "pl-nted"), ("it's", "'it''s'"), ('a"b', '"a\\"b"')])
+async def test_the_stored_config_does_not_repeat_the_password(tmp_path, password, written):
+    world = await World(tmp_path).open()
+    image = replace(LOGIN, password_plain_text=password)
+    made = await world.jobs.create(
+        WHO, PROJECT, spec(EnvironmentSpec(docker_image_spec=image)), "", "", f"password: {written} # x", None
+    )
+    assert "*****" in (config := (await world.store.get_job(made.job_id)).config)
+    assert written.strip("'\"") not in config
 
 
 async def test_a_stored_job_holds_the_sealed_password_only(tmp_path):

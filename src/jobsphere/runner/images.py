@@ -55,7 +55,10 @@ class EngineImages:
         name, image = spec.env.docker_image_resource_id, spec.env.docker_image_spec
         if name and name not in self._known:
             known = ", ".join(sorted(self._known)) or "none; the operator adds them under [images] in jobsphere.toml"
-            raise InvalidArgumentError(f"docker_image_resource_id: there is no image {name!r}; there are: {known}")
+            by_url = "; an image by URL is written as docker: {image: URL}" if "/" in name or ":" in name else ""
+            raise InvalidArgumentError(
+                f"docker_image_resource_id: there is no image {name[:200]!r}; there are: {known}{by_url}"
+            )
         await self._find()
         if image is None or not image.password_plain_text:
             return spec

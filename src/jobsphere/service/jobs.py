@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -231,6 +232,7 @@ class Jobs:
         parent: str,
     ) -> Submitted:
         _check(spec, name, desc, config, ttl)
+        config = _without_password(config, spec)
         spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
         job = Job(
@@ -319,6 +321,17 @@ def _check(spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | No
         if len(text) > limit:
             raise InvalidArgumentError(f"{where}: {len(text)} characters, while the limit is {limit}")
     _check_ttl(ttl)
+
+
+def _without_password(config: str, spec: JobSpec) -> str:
+    """The client's file as it may be stored: it is kept for reading only, and may repeat the image's password."""
+    image = spec.env.docker_image_spec
+    if image is None or not image.password_plain_text:
+        return config
+    password = image.password_plain_text
+    for spelling in (password, password.replace("'", "''"), json.dumps(password)[1:-1]):
+        config = config.replace(spelling, "*****")
+    return config
 
 
 def _check_ttl(ttl: timedelta | None) -> None:
