@@ -97,6 +97,19 @@ async def test_variables_come_through_and_the_image_keeps_its_path(node: Node, i
     assert not [p.name for p in node.at().iterdir() if p.name.startswith("variables")]
 
 
+async def test_nothing_of_the_servers_own_environment_comes_in(
+    node: Node, image: ImagePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "https_proxy", "SERVER_SECRET"):
+        monkeypatch.setenv(name, "http://ann:planted@127.0.0.1:1")
+
+    seen = await node.run("env; cat /proc/1/environ", image=image)
+
+    assert seen.ended
+    assert seen.ended.code == 0
+    assert "planted" not in await node.text()
+
+
 async def test_a_program_killed_by_a_signal_is_told_by_its_code(node: Node, image: ImagePlan) -> None:
     seen = await node.run("kill -9 $$", image=image)
     assert seen.ended

@@ -71,6 +71,8 @@ class Container:
         options += ["--init", "--pull", "never", "--log-driver", "none", "--hostname", "job", "--workdir", cwd]
         options += ["--security-opt", "no-new-privileges", "--security-opt", "label=disable"]
         options += [*self._users(), *self._mounts(), *self._limits(), *self._variables(environment)]
+        if self._engine.kind is EngineKind.PODMAN:
+            options.append("--http-proxy=false")  # it hands over the server's own, logins and all
         if not self._image_plan.network:
             options += ["--network", "none"]
         text = f". {ROOT}/{_SCRIPT}; {_RUN}" if os.path.exists(self._at(_SCRIPT)) else _RUN
@@ -212,11 +214,13 @@ class Container:
                 Path(path).rmdir()
 
     def _call(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        environment = engine_environment()
-        return subprocess.run(
-            client(self._engine, *argv), capture_output=True, text=True, check=False, env=environment, cwd="/",
-            stdin=subprocess.DEVNULL, timeout=_CALL_S,
-        )  # fmt: skip
+        try:
+            return subprocess.run(
+                client(self._engine, *argv), capture_output=True, text=True, check=False, cwd="/",
+                env=engine_environment(), stdin=subprocess.DEVNULL, timeout=_CALL_S,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{self._engine.kind} {argv[0]} did not answer in {_CALL_S} s") from error
 
     def _at(self, name: str) -> str:
         return os.path.join(self._run_directory, name)
