@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import grpc
 import pytest
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
-from tests.acceptance.jobfiles import execute, write_job
+from tests.acceptance.jobfiles import execute, run_dir, write_job
 from tests.grpc_client import Api
 from tests.integration.containers import PASSWORD, TINY, USER, Podman, missing, podman_in, registry_in
-from tests.live import live_server
+from tests.live import live_server, wait_for
 
 
 @pytest.fixture
@@ -82,3 +83,27 @@ def test_a_password_is_nowhere_in_clear(tmp_path: Path, podman: Podman) -> None:
         kept = {p: p.read_bytes() for p in [*files, tmp_path / "data.log"]}
         for secret in (PASSWORD, "wrong-and-planted"):
             assert [p for p, data in kept.items() if secret.encode() in data] == []
+
+
+def test_a_container_is_found_again_by_the_next_server(tmp_path: Path, podman: Podman) -> None:
+    configure(tmp_path / "data", podman)
+    script = "echo x >> starts; until [ -e go ]; do sleep 0.05; done; cat starts"
+    with live_server(tmp_path / "data") as server:
+        api, project = Api.of(server), server.client().project
+        ports = server.ports
+        job_id = api.create(project, script, env=pb.Environment(docker_image_resource_id="system-python-3-10"))
+        api.execute(job_id)
+        work = run_dir(tmp_path / "data", job_id) / "work"
+        wait_for(lambda: (work / "starts").exists(), "the program runs")
+        (container,) = podman.containers()
+
+        server.stop(signal.SIGKILL)
+        server.start(ports)
+
+        assert api.wait(job_id, pb.EXECUTING).status == pb.EXECUTING
+        assert podman.containers() == [container] == [f"jobsphere-{job_id}-1"]
+        (work / "go").touch()
+        assert api.wait(job_id).status == pb.SUCCESS
+        assert api.stdout(job_id) == b"x\n"
+        wait_for(lambda: podman.containers() == [], "the container is removed")
+        api.close()
