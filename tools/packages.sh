@@ -2,7 +2,8 @@
 # Install the Debian packages that the tests need, where that may be done; else say what is missing and what it costs.
 set -eu
 missing=
-for pair in bwrap:bubblewrap; do
+for pair in bwrap:bubblewrap podman:podman runc:runc catatonit:catatonit busybox:busybox-static \
+    docker-registry:docker-registry htpasswd:apache2-utils; do
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0

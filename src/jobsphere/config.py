@@ -12,10 +12,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.image import complete
 
 CONFIG_NAME = "jobsphere.toml"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -25,6 +26,22 @@ def default_data_dir() -> Path:
     """``$XDG_DATA_HOME/jobsphere``, by default ``~/.local/share/jobsphere``."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "jobsphere"
+
+
+class ImageSetting(BaseModel):
+    """An image that has an id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str
+    """Its reference."""
+
+    @field_validator("image")
+    @classmethod
+    def _is_reference(cls, value: str) -> str:
+        if complete(value) is None:
+            raise ValueError(f"{value!r} is no image; write it as registry/name:tag")
+        return value
 
 
 class Settings(BaseSettings):
@@ -55,6 +72,19 @@ class Settings(BaseSettings):
     """Whether jobs in a sandbox reach the network."""
     sandbox_read_only: tuple[str, ...] = ()
     """More folders that jobs in a sandbox may read, by absolute path: model weights, shared data."""
+    container_engine: Annotated[str, Field(pattern="^(auto|podman|docker|none)$")] = "auto"
+    """What runs jobs with a Docker image: ``auto`` takes podman, else docker, whichever works."""
+    container_engine_args: tuple[str, ...] = ()
+    """Options for every call of the engine, before its subcommand: ``--runtime``, ``--root`` and the like."""
+    container_run_args: tuple[str, ...] = ()
+    """Options for starting a job's container: ``--network=host`` and the like."""
+    image_pull: Annotated[str, Field(pattern="^(missing|always)$")] = "missing"
+    """``missing`` pulls images that are not here yet. On a server of several teams use ``always``: it lets nobody run
+    what another's login has brought."""
+    image_pull_timeout_s: Annotated[float, Field(gt=0)] = 1800
+    """How long a pull may take, in seconds."""
+    images: dict[str, ImageSetting] = Field(default_factory=dict)
+    """The images that jobs name by an id: ``[images] "system-python-3-10" = {image = "docker.io/python:3.10"}``."""
     python_search_path: tuple[str, ...] = ()
     """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
     conda_channel_alias: Annotated[str, Field(pattern=r"^(https?|file)://[^\s@]+$")] = "https://conda.anaconda.org"

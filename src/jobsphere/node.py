@@ -41,7 +41,12 @@ def main(argv: list[str] | None = None) -> None:
         search_path = [*options.python_search_path, *DEFAULT_SEARCH_PATH]
         return open_builder(data, search_path, options.conda_channel_alias or DEFAULT_ALIAS)
 
-    spawner.serve(str(data / "run"), Supervisor(source, builder).carry, options.idle)
+    def unseal(project_id: str, sealed: str) -> str:
+        from jobsphere.secretbox import SecretBox  # only a private image pays for it
+
+        return SecretBox((data / "key").read_bytes()).open(project_id, sealed)
+
+    spawner.serve(str(data / "run"), Supervisor(source, builder, unseal).carry, options.idle)
 
 
 if __name__ == "__main__":

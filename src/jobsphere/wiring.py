@@ -31,7 +31,9 @@ from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.runner import sandbox
+from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
+from jobsphere.secretbox import SecretBox
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
@@ -150,6 +152,7 @@ class Server:
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
+        images = images_of(settings, key)
         engine = Engine(
             store,
             runner,
@@ -160,8 +163,9 @@ class Server:
             settings.max_running_jobs,
             _LOOK_AGAIN_S,
             sandbox_of(settings),
+            images,
         )
-        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake)
+        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images)
         logs = Logs(store, runner, access, changes, readers)
         projects = Projects(store, access, clock, ids)
         await projects.ensure_default(local_subject())
@@ -223,6 +227,20 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
         to_accept_that="sandbox = 'none'",
     )
     return None
+
+
+def images_of(settings: Settings, key: bytes) -> EngineImages:
+    """The images that jobs may run in: the engine is looked for when the first of them asks."""
+    known = {name: setting.image for name, setting in settings.images.items()}
+    how = EngineSettings(
+        settings.container_engine,
+        settings.container_engine_args,
+        settings.container_run_args,
+        settings.image_pull == "always",
+        settings.image_pull_timeout_s,
+        settings.network,
+    )
+    return EngineImages(known, how, SecretBox(key).seal)
 
 
 def node_command(data_dir: Path, settings: Settings) -> list[str]:

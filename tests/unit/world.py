@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,18 @@ from tests.contract.ports_blobs import MemoryBlobStore
 from tests.contract.ports_memory_runner import MemoryRunner
 
 from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
-from jobsphere.domain.attempt import Collected, CollectedFile, Ended, EndReason, Started
+from jobsphere.domain.attempt import (
+    Collected,
+    CollectedFile,
+    ContainerEngine,
+    Ended,
+    EndReason,
+    EngineKind,
+    ImagePlan,
+    Started,
+)
+from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
+from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.dispatcher import Dispatcher
@@ -66,6 +78,30 @@ class PlainSigner:
         raise NotImplementedError
 
 
+class MemoryImages:
+    """An engine that is there or is not."""
+
+    engine: ContainerEngine | None = ContainerEngine(EngineKind.PODMAN, "podman")
+
+    async def accept(self, project_id: str, spec: JobSpec) -> JobSpec:
+        if has_image(spec) and self.engine is None:
+            raise FailedPreconditionError("no engine")
+        image = spec.env.docker_image_spec
+        if image is None or not image.password_plain_text:
+            return spec
+        image = replace(image, password_plain_text="", password_sealed=f"sealed for {project_id}")
+        return replace(spec, env=replace(spec.env, docker_image_spec=image))
+
+    async def plan(self, spec: JobSpec) -> ImagePlan | None:
+        if not has_image(spec):
+            return None
+        if self.engine is None:
+            raise UnavailableError("no engine")
+        image = spec.env.docker_image_spec
+        sealed = image.password_sealed if image else ""
+        return ImagePlan("docker.io/library/python:3.10", self.engine, password_sealed=sealed)
+
+
 class World:
     """Everything above the ports, put together as the server does."""
 
@@ -81,16 +117,17 @@ class World:
         self.artifacts = Artifacts(self.blobs, PlainSigner(), self.clock)
         self.data = JobData(self.store, self.blobs, self.runner, self.clock)
         self.woken: list[str] = []
+        self.images = MemoryImages()
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
-            self.woken.append,
+            self.woken.append, self.images,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
         self.projects = Projects(self.store, self.access, self.clock, self.ids)
         self.dispatcher = Dispatcher(places)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
-            self.woken.append, monotonic=lambda: self.seconds,
+            self.woken.append, images=self.images, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
     async def open(self) -> World:

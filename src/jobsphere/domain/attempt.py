@@ -34,6 +34,44 @@ class SandboxPlan:
     read_only: tuple[str, ...] = ()
 
 
+class EngineKind(StrEnum):
+    """Which program runs containers."""
+
+    PODMAN = "podman"
+    DOCKER = "docker"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerEngine:
+    """A container engine of the node, as it was found and set.
+
+    ``args`` come before the subcommand of every call, ``run_args`` among the options of ``run``. ``own_users``: the
+    engine maps the container's users to users of this host without rights (rootless, or a remapped daemon).
+    """
+
+    kind: EngineKind
+    program: str
+    args: tuple[str, ...] = ()
+    run_args: tuple[str, ...] = ()
+    own_users: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """The image that the program runs in. ``reference`` is complete: registry, name, and a tag or digest.
+
+    ``password_sealed`` is opened by the node for the pull only. ``pull_always``: also when the image is there.
+    """
+
+    reference: str
+    engine: ContainerEngine
+    username: str = ""
+    password_sealed: str = field(default="", repr=False)
+    pull_always: bool = False
+    pull_timeout_s: float = 1800.0
+    network: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptPlan:
     """Everything that a supervisor needs to carry one attempt through.
@@ -54,6 +92,7 @@ class AttemptPlan:
     environment: PythonEnvironment | None = None
     limits: Limits | None = None
     sandbox: SandboxPlan | None = None
+    image: ImagePlan | None = None
 
 
 class EndReason(StrEnum):

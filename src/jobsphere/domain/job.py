@@ -46,12 +46,13 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class DockerImageSpec:
-    """An image by URL. ``password_plain_text`` is never stored: it is refused or moved to a secret before."""
+    """An image by URL. ``password_plain_text`` is never stored: it goes, encrypted, into ``password_sealed`` before."""
 
     image_url: str
     username: str = ""
     password_plain_text: str = field(default="", repr=False)
     password_ds_secret_name: str = ""
+    password_sealed: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,7 @@ class Phase(StrEnum):
     """The part of a job's way that an error belongs to: what a user looks at first."""
 
     STAGE = "stage"
+    IMAGE = "image"
     ENVIRONMENT = "environment"
     RUN = "run"
     OUTPUTS = "outputs"

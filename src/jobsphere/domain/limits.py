@@ -13,7 +13,8 @@ from datetime import timedelta
 from jobsphere.domain.artifact import File, FileDesc
 from jobsphere.domain.command import normalised, stays_inside
 from jobsphere.domain.errors import InvalidArgumentError
-from jobsphere.domain.job import JobSpec
+from jobsphere.domain.image import complete
+from jobsphere.domain.job import DockerImageSpec, JobSpec
 
 GIB = 1 << 30
 MAX_FILE_BYTES = 5 * GIB
@@ -24,6 +25,7 @@ MAX_CONFIG_BYTES = 1 << 20
 MAX_CMD_CHARS = 128 * 1024
 MAX_NAME_CHARS = 1024
 MAX_PATH_CHARS = 4096
+MAX_PASSWORD_CHARS = 16 * 1024
 WORKING_STORAGE_GB = (100, 10 * 1024)
 SIGNALS = (1, 2, 10, 12, 15)
 RESERVED_VARIABLES = ("DS_PROJECT_HOME",)
@@ -167,6 +169,8 @@ def _check_environment(spec: JobSpec) -> None:
     for name, value in spec.env.vars:
         if not _ENV_NAME.fullmatch(name) or "\0" in value:
             _refuse("env.vars", f"{name!r} is not the name of an environment variable, or its value holds a NUL")
+    if spec.env.docker_image_spec is not None:
+        _check_image(spec.env.docker_image_spec, spec.env.docker_image_resource_id)
     python = spec.env.python_env
     if python is None:
         return
@@ -175,6 +179,23 @@ def _check_environment(spec: JobSpec) -> None:
     for module in python.local_modules:
         if module.desc.var and not _MODULE_VARIABLE.fullmatch(module.desc.var):
             _refuse("local_modules", f"var {module.desc.var!r} is not _LOCAL_MODULE_<number>")
+
+
+def _check_image(image: DockerImageSpec, resource_id: str) -> None:
+    """The URL is not shown where it may hold a login."""
+    where = "docker_image_spec"
+    if resource_id:
+        _refuse(where, "stands beside docker_image_resource_id; name one image")
+    if complete(image.image_url) is None:
+        shown = "the image URL" if "@" in image.image_url else repr(image.image_url[:200])
+        _refuse(f"{where}.image_url", f"{shown} is no image; write it as registry/name:tag, e.g. docker.io/python:3.11")
+    has_password = bool(image.password_plain_text or image.password_ds_secret_name or image.password_sealed)
+    if bool(image.username) is not has_password:
+        _refuse(where, "a username and a password go together; one of them is missing")
+    if ":" in image.username or any(not c.isprintable() for c in image.username):
+        _refuse(f"{where}.username", "may hold no colon and no control character")
+    if len(image.password_plain_text) > MAX_PASSWORD_CHARS:
+        _refuse(f"{where}.password_plain_text", f"is longer than {MAX_PASSWORD_CHARS} characters")
 
 
 def _check_shutdown(spec: JobSpec) -> None:

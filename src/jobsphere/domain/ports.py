@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from jobsphere.domain.attempt import AttemptPlan, LogChunk, Observation, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, ImagePlan, LogChunk, Observation, StopOrder
 from jobsphere.domain.environment import PythonEnvironment
-from jobsphere.domain.job import Job, JobStatus
+from jobsphere.domain.job import Job, JobSpec, JobStatus
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.resource import Project
 
@@ -305,6 +305,27 @@ class Runner(Protocol):
 
     async def wait_logs(self, attempt_id: str, offset: int, timeout_s: float) -> None:
         """Return when the log may reach beyond ``offset`` or have become complete, or after ``timeout_s``."""
+        ...
+
+
+class Images(Protocol):
+    """The container images that jobs may run in."""
+
+    async def accept(self, project_id: str, spec: JobSpec) -> JobSpec:
+        """The spec as it may be stored: its image can be run here, and its password is sealed.
+
+        Raises:
+            InvalidArgumentError: no image of that id is configured; the text lists those that are.
+            FailedPreconditionError: this host has no container engine that works.
+        """
+        ...
+
+    async def plan(self, spec: JobSpec) -> ImagePlan | None:
+        """What the node is told of the image of a stored spec; None if it asks for none.
+
+        Raises:
+            UnavailableError: the engine, or the configuration of the image, is not there any more.
+        """
         ...
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobsphere.domain.errors import UnsupportedError
-from jobsphere.domain.job import JobSpec
+from jobsphere.domain.image import has_image
+from jobsphere.domain.job import JobSpec, PythonEnv
 
 
 def check_supported(spec: JobSpec) -> None:
@@ -24,16 +25,21 @@ def check_supported(spec: JobSpec) -> None:
         ),
         (bool(spec.spark_connector_id), "spark_parameters", "Spark connectors"),
         (
-            bool(spec.env.docker_image_resource_id),
-            "env.docker_image_resource_id",
-            "Docker images; leave it out to run on the server's own system",
+            spec.env.docker_image_spec is not None and bool(spec.env.docker_image_spec.password_ds_secret_name),
+            "env.docker_image_spec.password_ds_secret_name",
+            "project secrets; give the password as password_plain_text: it is stored encrypted",
         ),
         (
-            spec.env.docker_image_spec is not None,
-            "env.docker_image_spec",
-            "Docker images; leave it out to run on the server's own system",
+            has_image(spec) and _packages(spec.env.python_env),
+            "env.python_env",
+            "Python environments inside Docker images; bring the packages in the image (local modules work)",
         ),
     )
     for asked, where, what in missing:
         if asked:
             raise UnsupportedError(f"{where}: this jobsphere server does not have {what}")
+
+
+def _packages(env: PythonEnv | None) -> bool:
+    """Whether anything is to be installed."""
+    return env is not None and bool(env.requirements or env.conda_yaml.strip() or env.python_version)

@@ -10,7 +10,7 @@ import structlog
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
-from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
+from jobsphere.domain.ports import BlobStore, Clock, Images, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.reconciler import Reconciler, job_id_of
 from jobsphere.engine.retention import Retention
@@ -30,6 +30,7 @@ class Engine:
         places: How many attempts may run at a time.
         look_again_s: How often everything live is looked at, hint or no hint.
         sandbox: The fence that every program gets; None for none.
+        images: Where container images are found; None: no job has one.
     """
 
     def __init__(
@@ -43,13 +44,16 @@ class Engine:
         places: int,
         look_again_s: float,
         sandbox: SandboxPlan | None = None,
+        images: Images | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
         self._retention = retention
         self._look_again_s = look_again_s
         self._dispatcher = Dispatcher(places)
-        self._reconciler = Reconciler(store, runner, blobs, clock, self._dispatcher, changed, self.wake, sandbox)
+        self._reconciler = Reconciler(
+            store, runner, blobs, clock, self._dispatcher, changed, self.wake, sandbox, images
+        )
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []
 

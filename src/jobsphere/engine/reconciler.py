@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import structlog
 
-from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, Collected, ImagePlan, Observation, SandboxPlan, StopOrder
 from jobsphere.domain.command import lay_out
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Attempt, Job, JobStatus
 from jobsphere.domain.lifecycle import AttemptStopped, Event, Placed, Waiting, decide
-from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
+from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, Images, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
 from jobsphere.pythonspec import environment_of
@@ -35,7 +35,7 @@ def job_id_of(attempt: str) -> str:
     return attempt.rpartition("-")[0]
 
 
-def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None) -> AttemptPlan:
+def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: ImagePlan | None = None) -> AttemptPlan:
     """What the supervisor is told."""
     layout = lay_out(job.spec)
     python = job.spec.env.python_env
@@ -49,15 +49,17 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None) -> AttemptP
         locations=layout.locations,
         inputs=layout.inputs,
         outputs=layout.outputs,
-        environment=environment_of(python) if python else None,
-        sandbox=sandbox,
+        environment=environment_of(python) if python and not image else None,
+        sandbox=None if image else sandbox,
+        image=image,
     )
 
 
 class Reconciler:
     """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at.
 
-    ``sandbox``: the fence that every program gets; None for none.
+    ``sandbox``: the fence that every program gets; None for none. ``images``: where images are found;
+    None: no job has one.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Reconciler:
         changed: Callable[[str], None],
         wake: Callable[[str], None],
         sandbox: SandboxPlan | None = None,
+        images: Images | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -80,6 +83,7 @@ class Reconciler:
         self._changed = changed
         self._wake = wake
         self._sandbox = sandbox
+        self._images = images
         self._monotonic = monotonic
         self._launched: dict[str, float] = {}
 
@@ -152,7 +156,8 @@ class Reconciler:
             return
         self._launched[attempt.id] = now
         try:
-            await self._runner.launch(plan_of(job, attempt, self._sandbox))
+            image = await self._images.plan(job.spec) if self._images else None
+            await self._runner.launch(plan_of(job, attempt, self._sandbox, image))
         except JobsphereError:
             del self._launched[attempt.id]
             raise

@@ -14,6 +14,8 @@ from jobsphere.runner import sandbox
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
+from jobsphere.runner.container import Container
+from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
@@ -26,11 +28,13 @@ class Supervisor:
     Args:
         source: Where the bytes of ``(project_id, sha256)`` are on this host; raises NotFoundError.
         builder: Makes the builder of environments; called only for a plan that has one.
+        unseal: Opens the sealed secret of a project; raises JobsphereError.
     """
 
-    def __init__(self, source: Source, builder: Callable[[], EnvironmentBuilder]) -> None:
+    def __init__(self, source: Source, builder: Callable[[], EnvironmentBuilder], unseal: Unseal = no_secrets) -> None:
         self._source = source
         self._builder = builder
+        self._unseal = unseal
         sandbox.warm()
 
     def carry(self, path: str) -> None:
@@ -71,13 +75,15 @@ class Supervisor:
             bench.check()
             stage_inputs(bench, self._source)
             make_output_folders(bench)
+            phase = Phase.IMAGE
+            image = prepare_image(bench, self._unseal)
             phase = Phase.ENVIRONMENT
             prefix = self._prefix(bench)
             bench.check()
             phase = Phase.RUN
-            if bench.plan.sandbox is None:
+            if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            ended = Program(bench, prefix, _confinement(bench, prefix)).finish()
+            ended = Program(bench, prefix, _confinement(bench, prefix, image)).finish()
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -103,8 +109,10 @@ class Supervisor:
         return str(built.prefix)
 
 
-def _confinement(bench: Bench, prefix: str | None) -> Confinement:
+def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -> Confinement:
     path, plan = bench.run_directory.path, bench.plan.sandbox
+    if bench.plan.image is not None:
+        return Container(path, bench.plan, bench.plan.image, image)
     if plan is None:
         return Unconfined(path)
     run_folder = os.path.join(os.path.dirname(os.path.dirname(path)), "run")

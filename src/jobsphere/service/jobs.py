@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentErro
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
 from jobsphere.domain.operation import Operation, OperationKind
-from jobsphere.domain.ports import Clock, Ids, JobPage, JobStore
+from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.support import check_supported
 from jobsphere.pythonspec import environment_of
@@ -56,6 +57,7 @@ class Jobs:
         clock: Clock,
         ids: Ids,
         wake: Callable[[str], None],
+        images: Images,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -65,6 +67,7 @@ class Jobs:
         self._clock = clock
         self._ids = ids
         self._wake = wake
+        self._images = images
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
 
     async def create(
@@ -76,6 +79,7 @@ class Jobs:
             NotFoundError: no such project.
             InvalidArgumentError: the spec breaks a limit.
             UnsupportedError: it asks for what this server does not have.
+            FailedPreconditionError: it asks for an image, and no container engine is there.
         """
         await self._access.project(who, project_id)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
@@ -232,6 +236,8 @@ class Jobs:
         parent: str,
     ) -> Submitted:
         _check(spec, name, desc, config, ttl)
+        config = _without_password(config, spec)
+        spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
         job = Job(
             id=self._ids.new(),
@@ -319,6 +325,17 @@ def _check(spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | No
         if len(text) > limit:
             raise InvalidArgumentError(f"{where}: {len(text)} characters, while the limit is {limit}")
     _check_ttl(ttl)
+
+
+def _without_password(config: str, spec: JobSpec) -> str:
+    """The client's file as it may be stored: it is kept for reading only, and may repeat the image's password."""
+    image = spec.env.docker_image_spec
+    if image is None or not image.password_plain_text:
+        return config
+    password = image.password_plain_text
+    for spelling in (password, password.replace("'", "''"), json.dumps(password)[1:-1]):
+        config = config.replace(spelling, "*****")
+    return config
 
 
 def _check_ttl(ttl: timedelta | None) -> None:

@@ -19,6 +19,7 @@ from jobsphere.service.logs import Readers
 _HOLD_S = 2.0
 _PHASE_CODES = {
     Phase.STAGE: "DATA_LOSS",
+    Phase.IMAGE: "FAILED_PRECONDITION",
     Phase.ENVIRONMENT: "FAILED_PRECONDITION",
     Phase.RUN: "FAILED_PRECONDITION",
     Phase.OUTPUTS: "INTERNAL",

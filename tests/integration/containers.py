@@ -1,0 +1,164 @@
+"""Real podman with a store of its own, a tiny image, and a real registry with a password on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobsphere.domain.attempt import ContainerEngine, EngineKind
+
+TINY = "localhost/tiny:1"
+USER, PASSWORD = "ann", "hunter2-planted-7f3a"
+PROGRAMS = ("podman", "runc", "catatonit", "busybox", "docker-registry", "htpasswd")
+_APPLETS = ("sh", "cat", "id", "kill", "ls", "sleep", "dd", "touch", "env", "pwd", "seq", "test", "chmod", "wc", "head")
+_RUNTIME = """#!{python}
+# Drops the limits that a host without CAP_SYS_RESOURCE lets nobody raise, and hands over to runc.
+import json, os, sys
+args = sys.argv[1:]
+if "create" in args and "--bundle" in args:
+    path = os.path.join(args[args.index("--bundle") + 1], "config.json")
+    with open(path) as file:
+        config = json.load(file)
+    config["process"].pop("rlimits", None)
+    with open(path, "w") as file:
+        json.dump(config, file)
+os.execvp("runc", ["runc", *args])
+"""
+
+
+def missing() -> list[str]:
+    """The programs that these tests need and this host lacks."""
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+
+
+class Podman:
+    """Podman on a store below ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.run = Path(tempfile.mkdtemp(prefix="js-"))  # podman takes no more than 50 characters
+        runtime = folder / "runtime"
+        runtime.write_text(_RUNTIME.format(python=sys.executable))
+        runtime.chmod(0o755)
+        self.args = (
+            "--root", str(folder / "root"), "--runroot", str(self.run), "--tmpdir", str(folder / "tmp"),
+            "--runtime", str(runtime), "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs",
+            "--events-backend", "none",
+        )  # fmt: skip
+        self.parent = f"js-tests-{os.getpid()}-{id(self)}"
+        parent = ("--cgroup-parent", f"/{self.parent}") if os.geteuid() == 0 else ()
+        self.engine = ContainerEngine(
+            EngineKind.PODMAN, shutil.which("podman") or "podman", self.args, parent, os.geteuid() != 0
+        )
+
+    def __call__(self, *argv: str, check: bool = True) -> str:
+        done = subprocess.run([self.engine.program, *self.args, *argv], capture_output=True, text=True, timeout=60)
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout
+
+    def containers(self) -> list[str]:
+        return self("ps", "--all", "--external", "--format", "{{.Names}}").split()
+
+    def cgroups(self) -> list[Path]:
+        """Of containers of this store."""
+        return list(Path("/sys/fs/cgroup").glob(f"**/{self.parent}/**/libpod-*"))
+
+    def make_tiny(self, reference: str = TINY) -> None:
+        """Import a root file system of busybox alone."""
+        busybox = shutil.which("busybox")
+        assert busybox
+        archive = self.folder / "tiny.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(busybox, "bin/busybox")
+            for name in _APPLETS:
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname, link.mode = tarfile.SYMTYPE, "busybox", 0o777
+                tar.addfile(link)
+        self("import", "--change", "ENV PATH=/opt/own:/bin", "--change", "ENV OF_IMAGE=yes", str(archive), reference)
+
+    def close(self) -> None:
+        self("rm", "--all", "--force", "--time", "0", check=False)
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        left = [m for m in mounts if m.startswith((f"{self.folder}/", f"{self.run}/"))]
+        for mount in reversed(left):  # the store's own, which podman keeps as long as the machine is up
+            subprocess.run(["umount", mount], check=True)
+        shutil.rmtree(self.run)
+        for found in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.parent}/**/"), reverse=True):
+            found.rmdir()
+
+
+@contextmanager
+def podman_in(folder: Path) -> Iterator[Podman]:
+    podman = Podman(folder)
+    try:
+        podman.make_tiny()
+        yield podman
+    finally:
+        podman.close()
+
+
+class Registry:
+    """Debian's docker-registry, which asks for a login; podman is told to speak plain HTTP to it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.host = f"127.0.0.1:{probe.getsockname()[1]}"
+        login = ["htpasswd", "-nbB", USER, PASSWORD]
+        (folder / "htpasswd").write_text(subprocess.run(login, capture_output=True, text=True, check=True).stdout)
+        (folder / "config.yml").write_text(
+            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+            f"http: {{addr: '{self.host}'}}\nauth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n"
+        )
+        self.conf = folder / "registries.conf"
+        self.conf.write_text(f'[[registry]]\nlocation = "{self.host}"\ninsecure = true\n')
+        with (folder / "log").open("w") as log:
+            command = ["docker-registry", "serve", str(folder / "config.yml")]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def wait(self) -> None:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            assert self._process.poll() is None
+            try:
+                urllib.request.urlopen(f"http://{self.host}/v2/", timeout=5)
+            except urllib.error.HTTPError as error:
+                if error.code == 401:
+                    return
+                raise
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError("the registry does not answer")
+
+    def push(self, podman: Podman, name: str) -> str:
+        """Push the tiny image under ``name``; its reference."""
+        reference = f"{self.host}/{name}"
+        podman("push", "--tls-verify=false", "--creds", f"{USER}:{PASSWORD}", TINY, f"docker://{reference}")
+        return reference
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@contextmanager
+def registry_in(folder: Path) -> Iterator[Registry]:
+    registry = Registry(folder)
+    try:
+        registry.wait()
+        yield registry
+    finally:
+        registry.close()
