@@ -30,6 +30,7 @@ from jobsphere.engine.engine import Engine
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
+from jobsphere.machine import instance_types_of
 from jobsphere.runner import sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
@@ -153,6 +154,7 @@ class Server:
         data = JobData(store, blobs, runner, clock)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         images = images_of(settings, key)
+        types = instance_types_of(settings, data_dir)
         engine = Engine(
             store,
             runner,
@@ -160,12 +162,12 @@ class Server:
             clock,
             retention,
             changes.publish,
-            settings.max_running_jobs,
+            types,
             _LOOK_AGAIN_S,
             sandbox_of(settings),
             images,
         )
-        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images)
+        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types)
         logs = Logs(store, runner, access, changes, readers)
         projects = Projects(store, access, clock, ids)
         await projects.ensure_default(local_subject())

@@ -13,7 +13,8 @@ import pytest
 from containers import TINY, Podman, missing, podman_in
 from supervisors import Node, open_node, output, until
 
-from jobsphere.domain.attempt import DOCKER_STATS, EndReason, ImagePlan, Limits, LogStream, StopOrder
+from jobsphere.domain.attempt import DOCKER_STATS, EndReason, ImagePlan, LogStream, StopOrder
+from jobsphere.domain.capacity import Limits
 from jobsphere.domain.job import Phase
 
 HOUR = timedelta(hours=1)

@@ -36,9 +36,9 @@ def test_the_data_directory_has_a_default(tmp_path: Path) -> None:
 
 def test_another_file_can_be_named(tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
-    other.write_text("max_running_jobs = 7\n")
+    other.write_text("jobs_at_once = 7\n")
 
-    assert config.load({"data_dir": tmp_path}, other).max_running_jobs == 7
+    assert config.load({"data_dir": tmp_path}, other).jobs_at_once == 7
 
 
 @pytest.mark.parametrize(
