@@ -31,7 +31,7 @@ from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
-from jobsphere.runner import sandbox
+from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import SecretBox
@@ -155,6 +155,8 @@ class Server:
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         images = images_of(settings, key)
         types = instance_types_of(settings, data_dir)
+        if reason := cgroups.why_not():
+            log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
         engine = Engine(
             store,
             runner,

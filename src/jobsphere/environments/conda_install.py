@@ -43,8 +43,8 @@ _ERRORS = (
 )
 
 
-def main() -> None:
-    """Follow the orders."""
+def main() -> int:
+    """Follow the orders; the exit code."""
     orders = json.loads(os.environ.pop(INPUT_VARIABLE))
     logins: dict[str, Any] = {}
     channels = [_without_login(channel, logins) for channel in orders["channels"]]
@@ -55,7 +55,8 @@ def main() -> None:
         asyncio.run(_install(channels, specs, Path(orders["prefix"]), Path(orders["cache"])))
     except _ERRORS as error:
         _say(str(error))
-        sys.exit(1)
+        return 1
+    return 0
 
 
 async def _install(channels: list[str], specs: list[str], prefix: Path, cache: Path) -> None:
@@ -157,4 +158,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    code = main()
+    sys.stdout.flush()
+    # Without the interpreter's own end: threads of rattler that still let go of Python objects crash in it.
+    os._exit(code)

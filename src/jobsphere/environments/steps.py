@@ -10,6 +10,8 @@ from jobsphere.domain.ports import EnvironmentBuildError, Workbench
 
 LAST_LINES = 40
 FREE_LINES, PROGRESS_EVERY_S = 10, 5.0
+_SIGNALLED = 128
+"""Codes above are those of signals."""
 _PROGRESS = re.compile(r"\s*(Built|Building|Downloaded|Downloading|Updated|Updating)\b")
 _NOISE = re.compile(
     r"\s*(Activate with|Creating virtual|Installed|Prepared|Resolved|Uninstalled|Using (CPython|Python|PyPy))\b"
@@ -73,7 +75,10 @@ class Steps:
             lines.append(masked)
             progress.line(masked)
 
-        if self.bench.run(argv, {**self.env, **(more or {})}, on_line) != 0:
+        code = self.bench.run(argv, {**self.env, **(more or {})}, on_line)
+        if code > _SIGNALLED:
+            lines.append(f"the installer was ended by signal {code - _SIGNALLED}; create the job again")
+        if code:
             raise EnvironmentBuildError("\n".join([f"{what}:", *_telling(lines), next_step]))
 
 

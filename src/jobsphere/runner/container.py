@@ -21,6 +21,7 @@ from typing import Any
 
 from jobsphere.domain.attempt import AttemptPlan, EngineKind, ImagePlan
 from jobsphere.runner.archive import remove_tree
+from jobsphere.runner.cgroups import cpu_shares
 from jobsphere.runner.command_line import SYSTEM_PATH
 from jobsphere.runner.confinement import Command
 from jobsphere.runner.image_pull import LOGIN_FOLDER, Image, client, engine_environment
@@ -148,7 +149,10 @@ class Container:
             return
         memory = str(limits.memory_bytes)
         yield from ("--memory", memory, "--memory-swap", memory, "--pids-limit", str(limits.pids))
-        yield from ("--cpus", f"{limits.cpus:g}")
+        if limits.cpu_burst:
+            yield from ("--cpu-shares", str(cpu_shares(limits)))
+        else:
+            yield from ("--cpus", f"{limits.cpus:g}")
         if limits.gpus and self._engine.kind is EngineKind.DOCKER:
             yield from ("--gpus", '"device=' + ",".join(map(str, limits.gpus)) + '"')
         elif limits.gpus:

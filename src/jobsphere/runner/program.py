@@ -15,8 +15,10 @@ from jobsphere.domain.attempt import DOCKER_STATS, GPU_STATS, Ended, EndReason, 
 from jobsphere.domain.command import WORK
 from jobsphere.domain.job import Phase
 from jobsphere.runner.bench import Bench, StepError
+from jobsphere.runner.cgroups import Group, Memory
 from jobsphere.runner.command_line import SYSTEM_PATH, program_argv, program_environment
 from jobsphere.runner.confinement import Confinement
+from jobsphere.runner.group import end_group, out_of_memory
 from jobsphere.runner.lines import LineCutter
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
 from jobsphere.runner.rundir import STARTED
@@ -53,17 +55,18 @@ class Program:
         StepError: it could not be started.
     """
 
-    def __init__(self, bench: Bench, prefix: str | None, confinement: Confinement) -> None:
+    def __init__(self, bench: Bench, prefix: str | None, confinement: Confinement, group: Group) -> None:
         self._bench = bench
         self._confinement = confinement
+        self._group = group
         self._poll, self._calm = select.poll(), select.poll()
         self._pipes: dict[int, _Pipe] = {}
         self._buffer = memoryview(mmap.mmap(-1, _PIPE_BYTES))  # costs memory only as far as it is filled
-        self._sampler = TreeSampler()
+        self._sampler = TreeSampler(group.pids)
         self._obeyed: StopOrder | None = None
         self._kill_at: float | None = None
         self._unsent = 0
-        self._gpu = gpu_command()
+        self._gpu = gpu_command(bench.plan.limits.gpus if bench.plan.limits else None)
         bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
         self._pid = self._start(prefix)
         self._pidfd = os.pidfd_open(self._pid)
@@ -82,6 +85,8 @@ class Program:
         try:
             stopped = self._carry()
         finally:
+            memory = self._group.memory()
+            end_group(self._bench.run_directory)
             self._bench.reaper.end_all()
             self._confinement.end()
         self._drain()
@@ -90,19 +95,19 @@ class Program:
         last = self._sampler.last(usage.ru_maxrss * 1024 if usage else 0)
         self._bench.logs.append(LogStream.FILE, [last], DOCKER_STATS)
         os.close(self._pidfd)
-        return self._ended(code, stopped=stopped)
+        return self._ended(code, memory, stopped=stopped)
 
-    def _ended(self, code: int, *, stopped: bool) -> Ended:
+    def _ended(self, code: int, memory: Memory, *, stopped: bool) -> Ended:
         now = datetime.now(UTC)
         if stopped:
             self._bench.log(f"The program was stopped (code {code}); no process of it is left")
             return Ended(now, EndReason.STOPPED, code, Phase.RUN, "The program was stopped")
         self._bench.log(f"The program ended with code {code}")
-        if not code:
-            return Ended(now, EndReason.EXITED, code)
-        why = self._confinement.verdict()
+        why = out_of_memory(self._bench, memory) or (self._confinement.verdict() if code else "")
         if why:
             self._bench.log(why)
+        if not code:
+            return Ended(now, EndReason.EXITED, code)
         return Ended(now, EndReason.EXITED, code, Phase.RUN, "\n".join(t for t in (why, self._tail()) if t))
 
     def _tail(self) -> str:
@@ -121,7 +126,8 @@ class Program:
             argv = program_argv(bench.plan, root, prefix)
             command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
             ours += command.descriptors
-            pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)
+            with self._group.joined():
+                pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)
         except (OSError, ValueError) as error:
             os.close(out)
             os.close(err)

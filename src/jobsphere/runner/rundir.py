@@ -11,6 +11,7 @@
     logs                              frames, see :mod:`jobsphere.runner.frames`
     work inputs outputs modules       the job's root, as :mod:`jobsphere.domain.command` lays it out
     tmp home                          the program's own
+    groups                            the folders of the control group, a line each, while the program may be in them
     outbox                            what was collected
     reserve                           some bytes to give back when the disk is full, so that an end can be written
 """
@@ -32,7 +33,7 @@ from jobsphere.runner import records
 
 PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
-LOCK, CONTROL, LOGS, OUTBOX, RESERVE = "lock", "control", "logs", "outbox", "reserve"
+LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
 T = TypeVar("T")

@@ -91,7 +91,7 @@ class Sandbox:
         if not self._plan.network:
             options.append("--unshare-net")
         variables = [word for pair in environment.items() for word in ("--setenv", *pair)]
-        told = _in_memory("\0".join(["--clearenv", *variables]))
+        told = _in_memory("".join(f"{word}\0" for word in ("--clearenv", *variables)))
         options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
         outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
         return Command((_program(), *options, *argv), outside, "/", (told,))

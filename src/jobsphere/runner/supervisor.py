@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from jobsphere.domain.attempt import Ended, EndReason
 from jobsphere.domain.job import Phase
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
-from jobsphere.runner import sandbox
+from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.container import Container
+from jobsphere.runner.group import end_group, make_group
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
@@ -36,6 +37,7 @@ class Supervisor:
         self._builder = builder
         self._unseal = unseal
         sandbox.warm()
+        cgroups.find()
 
     def carry(self, path: str) -> None:
         """Carry the attempt of the run directory ``path`` to its ``collected`` record.
@@ -83,7 +85,7 @@ class Supervisor:
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            ended = Program(bench, prefix, _confinement(bench, prefix, image)).finish()
+            ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench)).finish()
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -128,6 +130,7 @@ def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
 def _lost(bench: Bench) -> Ended:
     run = bench.run_directory
     run.free_reserve()
+    end_group(run)
     bench.reaper.end_all()
     _confinement(bench, None).end()
     left = end_leftovers(bench.plan.attempt_id)
