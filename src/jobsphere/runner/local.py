@@ -285,10 +285,5 @@ def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
     for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, CONTROL):
-        member = run.at(name)
-        if os.path.isdir(member):
-            remove_tree(member)
-        else:
-            with suppress(FileNotFoundError):
-                os.unlink(member)
+        remove_tree(run.at(name))
     os.rename(path, tidied)

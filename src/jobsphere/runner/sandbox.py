@@ -76,6 +76,7 @@ class Sandbox:
 
     def __init__(self, run_directory: str, plan: SandboxPlan, run_folder: str, prefix: str | None) -> None:
         self.root = ROOT
+        self.seen_as: Mapping[str, str] = {ROOT: "", "/tmp": "tmp"}  # noqa: S108 - the program's own
         self._run_directory = run_directory
         self._plan = plan
         self._run_folder = run_folder

@@ -64,7 +64,7 @@ class Supervisor:
             if ended is None:
                 ended = self._attempt(bench) if run.claim() else _lost(bench)
                 run.record(EXIT, ended)
-            run.record(COLLECTED, collect(bench, ended))
+            run.record(COLLECTED, collect(bench, ended, _confinement(bench, None).seen_as))
         finally:
             bench.close()
 
