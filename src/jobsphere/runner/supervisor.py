@@ -115,8 +115,8 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
         return Container(path, bench.plan, bench.plan.image, image)
     if plan is None:
         return Unconfined(path)
-    run_folder = os.path.join(os.path.dirname(os.path.dirname(path)), "run")
-    return sandbox.Sandbox(path, plan, run_folder, prefix)
+    limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
+    return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None)
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
