@@ -11,6 +11,7 @@ from jobsphere.domain.attempt import Ended, EndReason
 from jobsphere.domain.job import Phase
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
 from jobsphere.runner import sandbox
+from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
@@ -18,7 +19,8 @@ from jobsphere.runner.container import Container
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
-from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.room import NoRoomError, blame, is_full
+from jobsphere.runner.rundir import COLLECTED, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
 
 
@@ -84,6 +86,8 @@ class Supervisor:
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
             ended = Program(bench, prefix, _confinement(bench, prefix, image)).finish()
+            if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
+                blame(bench.run_directory.path)
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -91,6 +95,10 @@ class Supervisor:
             ended = _failed(bench, error.phase, str(error))
         except EnvironmentBuildError as error:
             ended = _failed(bench, Phase.ENVIRONMENT, str(error))
+        except NoRoomError as error:
+            bench.reaper.end_all()
+            _remove_files(bench.run_directory)
+            ended = _failed(bench, phase, str(error))
         except OSError as error:
             ended = _failed(bench, phase, _words(error))
         finally:
@@ -117,6 +125,11 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
         return Unconfined(path)
     limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
     return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None)
+
+
+def _remove_files(run: RunDirectory) -> None:
+    for name in ROOT_DIRECTORIES:
+        remove_tree(run.at(name))
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
