@@ -220,6 +220,11 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
     for path in settings.sandbox_read_only:
         if not (path.startswith("/") and Path(path).exists()):
             raise FailedPreconditionError(f"setting sandbox_read_only: {path!r} is not an absolute path that exists")
+        shown, data = Path(path).resolve(), settings.data_dir.resolve()
+        if shown.is_relative_to(data) or shown == Path("/"):
+            raise FailedPreconditionError(
+                f"setting sandbox_read_only: {path!r} is not for jobs to see; name folders outside of {data}"
+            )
     reason = sandbox.why_not()
     if not reason:
         return SandboxPlan(settings.network, settings.sandbox_read_only)

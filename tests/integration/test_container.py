@@ -200,3 +200,15 @@ async def test_the_engine_tells_containers_by_name_while_they_run(node: Node, im
     await node.end()
     await second.close()
     await until(lambda: podman.containers() == [], "no container left")
+
+
+async def test_a_tree_deeper_than_python_recurses_is_given_back(node: Node, image: ImagePlan) -> None:
+    deep = "n=0; while [ $n -lt 1200 ]; do busybox mkdir d; cd d; n=$((n + 1)); done"
+    seen = await node.run(deep, image=image, outputs=(output("d"),))
+
+    assert seen.ended
+    assert seen.ended.code == 0
+    assert seen.collected
+    assert "folders deep" in seen.collected.errors[0].description
+    assert node.at("work/d").stat().st_uid == os.geteuid()
+    await node.runner.tidy("a1")  # pytest could not remove it either

@@ -52,6 +52,7 @@ class Container:
 
     def __init__(self, run_directory: str, plan: AttemptPlan, image_plan: ImagePlan, image: Image | None) -> None:
         self.root = ROOT
+        self.seen_as: Mapping[str, str] = {ROOT: ""}
         self.name = f"jobsphere-{plan.attempt_id}"
         self._run_directory = run_directory
         self._plan = plan
@@ -184,9 +185,7 @@ class Container:
     def _give_files(self, owner: int | None) -> None:
         if owner is None:
             return
-        for name in ROOT_DIRECTORIES:
-            if os.path.isdir(self._at(name)):
-                _change_owner(self._at(name), owner)
+        _change_owner([self._at(name) for name in ROOT_DIRECTORIES if os.path.isdir(self._at(name))], owner)
 
     def _inspect(self) -> dict[str, Any]:
         """The container's state; empty if there is none."""
@@ -235,12 +234,12 @@ def _owner(plan: ImagePlan) -> int | None:
     return HOST_IDS if os.geteuid() == 0 and not plan.engine.own_users else None
 
 
-def _change_owner(top: str, owner: int) -> None:
-    """Of a whole tree; links themselves, not what they point at."""
-    for _, folders, files, fd in os.fwalk(top, follow_symlinks=False):
-        for name in (*folders, *files):
-            os.chown(name, owner, owner, dir_fd=fd, follow_symlinks=False)
-        os.fchown(fd, owner, owner)
+def _change_owner(folders: Sequence[str], owner: int) -> None:
+    """Of whole trees, deeper than this language can walk; links themselves, not what they point at."""
+    argv = ["chown", "-R", "-h", "-P", f"{owner}:{owner}", "--", *folders]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": SYSTEM_PATH})
+    if done.returncode:
+        raise OSError(f"the job's files cannot be given to their user: {done.stderr.strip()[-300:]}")
 
 
 def _write_private(path: str, text: str) -> None:

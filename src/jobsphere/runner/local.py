@@ -23,6 +23,7 @@ from jobsphere.runner.rundir import (
     CONTROL,
     LOGS,
     OUTBOX,
+    RECORD_BYTES,
     RESERVE,
     ROOT_DIRECTORIES,
     RunDirectory,
@@ -284,11 +285,6 @@ class LocalRunner:
 def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
-    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, CONTROL):
-        member = run.at(name)
-        if os.path.isdir(member):
-            remove_tree(member)
-        else:
-            with suppress(FileNotFoundError):
-                os.unlink(member)
+    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
+        remove_tree(run.at(name))
     os.rename(path, tidied)

@@ -8,6 +8,7 @@ import os
 import posixpath
 import select
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -21,6 +22,7 @@ from jobsphere.runner.confinement import Confinement
 from jobsphere.runner.group import end_group, out_of_memory
 from jobsphere.runner.lines import LineCutter
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
+from jobsphere.runner.room import FULL, blame, is_full, suppress_full
 from jobsphere.runner.rundir import STARTED
 from jobsphere.runner.stats import INTERVAL_S, TreeSampler, gpu_command
 
@@ -32,6 +34,9 @@ _PIPE_BYTES = 1 << 20
 _CALM_MS = 2
 """A pipe that gave little is left alone for so long: fewer, larger reads, and the program is not slowed."""
 _LITTLE = 32 * 1024
+_ROOM_S, _ROOM_AGAIN_S = 10.0, 0.1
+"""How long the log waits on a full disk for the job that fills it to be ended."""
+_BLAME_S = 5.0
 
 
 class _Pipe:
@@ -66,6 +71,7 @@ class Program:
         self._obeyed: StopOrder | None = None
         self._kill_at: float | None = None
         self._unsent = 0
+        self._next_blame = 0.0
         self._gpu = gpu_command(bench.plan.limits.gpus if bench.plan.limits else None)
         bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
         self._pid = self._start(prefix)
@@ -81,6 +87,7 @@ class Program:
 
         Raises:
             OSError: the log cannot be written.
+            NoRoomError: the disk is full of this job's files.
         """
         try:
             stopped = self._carry()
@@ -93,9 +100,33 @@ class Program:
         ended = self._bench.reaper.ended(self._pid)
         code, usage = ended or (0, None)
         last = self._sampler.last(usage.ru_maxrss * 1024 if usage else 0)
-        self._bench.logs.append(LogStream.FILE, [last], DOCKER_STATS)
+        with suppress_full():
+            self._bench.logs.append(LogStream.FILE, [last], DOCKER_STATS)
         os.close(self._pidfd)
         return self._ended(code, memory, stopped=stopped)
+
+    def _append(self, stream: LogStream, contents: Sequence[bytes], path: str = "") -> None:
+        """Write to the log; on a full disk wait for room, unless it is this job that takes it all.
+
+        Raises:
+            NoRoomError: it is.
+            OSError: no room has come, or the log cannot be written for another reason.
+        """
+        until = time.monotonic() + _ROOM_S
+        while True:
+            try:
+                return self._bench.logs.append(stream, contents, path)
+            except OSError as error:
+                if error.errno not in FULL or time.monotonic() > until:
+                    raise
+            self._blame()
+            time.sleep(_ROOM_AGAIN_S)
+
+    def _blame(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_blame:
+            blame(self._bench.run_directory.path)
+            self._next_blame = now + _BLAME_S
 
     def _ended(self, code: int, memory: Memory, *, stopped: bool) -> Ended:
         now = datetime.now(UTC)
@@ -198,7 +229,7 @@ class Program:
         """What is due now; whether the tree is to be killed."""
         now = time.monotonic()
         for pipe in self._pipes.values():
-            self._bench.logs.append(pipe.stream, pipe.cutter.expire(now), pipe.path)
+            self._append(pipe.stream, pipe.cutter.expire(now), pipe.path)
         if now >= self._next_sample:
             self._next_sample = now + INTERVAL_S
             self._sample()
@@ -211,7 +242,10 @@ class Program:
 
     def _sample(self) -> None:
         self._bench.reaper.reap()  # orphans that ended meanwhile
-        self._bench.logs.append(LogStream.FILE, [self._sampler.sample()], DOCKER_STATS)
+        if is_full(self._bench.run_directory.path):
+            self._blame()
+        with suppress_full():
+            self._bench.logs.append(LogStream.FILE, [self._sampler.sample()], DOCKER_STATS)
         if self._gpu is not None:
             self._start_gpu_table(self._gpu)
             self._gpu = None
@@ -239,7 +273,7 @@ class Program:
             pipe.tail = (pipe.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         elif pipe.path:
             data = data.replace(b", ", b"\t")
-        self._bench.logs.append(pipe.stream, pipe.cutter.feed(data, time.monotonic()), pipe.path)
+        self._append(pipe.stream, pipe.cutter.feed(data, time.monotonic()), pipe.path)
         return count
 
     def _drain(self) -> None:
@@ -247,7 +281,7 @@ class Program:
         for pipe in self._pipes.values():
             while self._pump_rest(pipe):
                 pass
-            self._bench.logs.append(pipe.stream, pipe.cutter.finish(), pipe.path)
+            self._append(pipe.stream, pipe.cutter.finish(), pipe.path)
             os.close(pipe.fd)
 
     def _pump_rest(self, pipe: _Pipe) -> int:

@@ -13,7 +13,8 @@
     tmp home                          the program's own
     groups                            the folders of the control group, a line each, while the program may be in them
     outbox                            what was collected
-    reserve                           some bytes to give back when the disk is full, so that an end can be written
+    reserve                           some bytes to give back when the disk is full, so that there are last words
+    reserve.exit  reserve.collected   room that becomes the record itself when there is no other
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ STARTED, EXIT, COLLECTED = "started", "exit", "collected"
 LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
+RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
+"""The room kept for each record that must be written whatever happens."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 T = TypeVar("T")
 _FLOCK = struct.Struct("hhqqi0q")
 
@@ -80,10 +84,30 @@ class RunDirectory:
         replace_file(self.at(name), records.dumps(value), durable=False)
 
     def record(self, name: str, value: object) -> None:
-        """Put a record in place at once, durable on return: the directory's own entry too."""
-        replace_file(self.at(name), records.dumps(value), durable=True)
+        """Put a record in place at once, durable on return: the directory's own entry too.
+
+        On a full disk it goes into the room that was kept for it, which nobody else can have taken.
+        """
+        data = records.dumps(value)
+        try:
+            replace_file(self.at(name), data, durable=True)
+        except OSError as error:
+            if error.errno not in _FULL or len(data) > RECORD_BYTES.get(name, 0):
+                raise
+            self._fill_reserve(name, data)
         sync_directory(self.path)
         sync_directory(os.path.dirname(self.path))
+
+    def _fill_reserve(self, name: str, data: bytes) -> None:
+        kept = self.at(f"{RESERVE}.{name}")
+        fd = os.open(kept, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, 0)
+            os.ftruncate(fd, len(data))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(kept, self.at(name))
 
     def plan(self) -> AttemptPlan:
         """The plan. It is there before the directory has its name."""
@@ -195,7 +219,9 @@ def _fill(fresh: RunDirectory, plan: AttemptPlan) -> None:
     os.mkdir(fresh.path, 0o700)
     os.mkfifo(fresh.at(CONTROL), 0o600)
     replace_file(fresh.at(PLAN), records.dumps(plan), durable=True)
-    _make_reserve(fresh.at(RESERVE))
+    _make_reserve(fresh.at(RESERVE), RESERVE_BYTES)
+    for name, size in RECORD_BYTES.items():
+        _make_reserve(fresh.at(f"{RESERVE}.{name}"), size)
     for directory in ("work", "tmp", "home", OUTBOX):  # the others come with the first file in them
         os.mkdir(fresh.at(directory), 0o755)
 
@@ -210,6 +236,9 @@ def replace_file(path: str, data: bytes, *, durable: bool) -> None:
             view = view[os.write(fd, view) :]
         if durable:
             os.fsync(fd)
+    except OSError:
+        os.unlink(temporary)
+        raise
     finally:
         os.close(fd)
     os.rename(temporary, path)
@@ -230,9 +259,9 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def _make_reserve(path: str) -> None:
+def _make_reserve(path: str, size: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, RESERVE_BYTES)
+        os.posix_fallocate(fd, 0, size)
     finally:
         os.close(fd)

@@ -11,6 +11,7 @@ from jobsphere.domain.attempt import Ended, EndReason
 from jobsphere.domain.job import Phase
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
 from jobsphere.runner import cgroups, sandbox
+from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
@@ -19,7 +20,8 @@ from jobsphere.runner.group import end_group, make_group
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
-from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.room import NoRoomError, blame, is_full
+from jobsphere.runner.rundir import COLLECTED, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
 
 
@@ -66,7 +68,7 @@ class Supervisor:
             if ended is None:
                 ended = self._attempt(bench) if run.claim() else _lost(bench)
                 run.record(EXIT, ended)
-            run.record(COLLECTED, collect(bench, ended))
+            run.record(COLLECTED, collect(bench, ended, _confinement(bench, None).seen_as))
         finally:
             bench.close()
 
@@ -86,6 +88,8 @@ class Supervisor:
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
             ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench)).finish()
+            if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
+                blame(bench.run_directory.path)
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -93,6 +97,10 @@ class Supervisor:
             ended = _failed(bench, error.phase, str(error))
         except EnvironmentBuildError as error:
             ended = _failed(bench, Phase.ENVIRONMENT, str(error))
+        except NoRoomError as error:
+            bench.reaper.end_all()
+            _remove_files(bench.run_directory)
+            ended = _failed(bench, phase, str(error))
         except OSError as error:
             ended = _failed(bench, phase, _words(error))
         finally:
@@ -117,8 +125,13 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
         return Container(path, bench.plan, bench.plan.image, image)
     if plan is None:
         return Unconfined(path)
-    run_folder = os.path.join(os.path.dirname(os.path.dirname(path)), "run")
-    return sandbox.Sandbox(path, plan, run_folder, prefix)
+    limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
+    return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None)
+
+
+def _remove_files(run: RunDirectory) -> None:
+    for name in ROOT_DIRECTORIES:
+        remove_tree(run.at(name))
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
