@@ -59,7 +59,8 @@ while True: time.sleep(1)
 OUTPUTS = r"""
 import os, socket
 os.makedirs("d/empty")
-for name, target in {"plan": "../plan.json", "logs": "../logs", "up": "..", "shadow": "/etc/shadow", "own": "/job/work/real"}.items():
+targets = {"plan": "../plan.json", "logs": "../logs", "up": "..", "shadow": "/etc/shadow", "own": "/job/work/real"}
+for name, target in targets.items():
     os.symlink(target, name)
     os.symlink(target if target[0] == "/" else "../" + target, "d/" + name)
 open("real", "w").write("1"); os.link("real", "hard"); os.link("real", "d/hard")
@@ -67,7 +68,8 @@ os.mkfifo("fifo"); os.mkfifo(b"d/\x1b]0;title\x07\n2026-01-01 forged"); socket.s
 for path in ("device", "d/device"):
     try: os.mknod(path, 0o20666, os.makedev(1, 5))
     except OSError: print("no device")
-open("hole", "w").truncate(1 << 20); open("huge", "w").truncate(1 << 43); os.mkdir("s"); open("s/hole", "w").truncate(1 << 43)
+os.mkdir("s")
+for path, size in {"hole": 1 << 20, "huge": 1 << 43, "s/hole": 1 << 43}.items(): open(path, "w").truncate(size)
 for name in (b"new\nline", b"\x1b[31mred", b"\xff\xfe", b"\xfd\xfe"): open(b"d/" + name, "w").close()
 os.mkdir("deep"); os.chdir("deep")
 for _ in range(2500): os.mkdir("x"); os.chdir("x")
@@ -257,16 +259,19 @@ def test_its_outputs_are_collected_from_its_own_folders_or_told(scene: Scene) ->
     scene.check_nothing_left()
 
 
-@pytest.mark.parametrize("then", ["sleep 1000", "exit 0", "while :; do echo more; done"])
-def test_it_fills_the_disk_and_only_it_fails(small_scene: Scene, then: str) -> None:
+FILL = "dd if=/dev/zero of=fill bs=65536; "
+
+
+@pytest.mark.parametrize("script", [FILL + "sleep 1000", FILL + "exit 0", FILL + "while :; do echo more; done", "yes"])
+def test_it_fills_the_disk_and_only_it_fails(small_scene: Scene, script: str) -> None:
     scene = small_scene
     neighbour = scene.neighbour()
-    hostile = scene.start(
-        f"dd if=/dev/zero of=fill bs=65536; {then}", output_files=[pb.FileDesc(path="fill")]
-    )
+    hostile = scene.start(script, output_files=[pb.FileDesc(path="fill")])
+    read = scene.api.stdout(hostile)  # to its end, whatever becomes of the log meanwhile
     job = scene.api.wait(hostile)
 
     assert job.status == pb.ERROR
     assert "No space left on device" in job.status_details
+    assert read.startswith(b"y\n" if script == "yes" else b"more\n" if "more" in script else b"")
     scene.check_neighbour(neighbour)
     scene.check_nothing_left()

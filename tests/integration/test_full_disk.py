@@ -50,14 +50,21 @@ def fence(request: pytest.FixtureRequest) -> SandboxPlan | None:
 
 
 @pytest.mark.parametrize(
-    "then",
-    ["sleep 1000", "exit 1", "exit 0", "while :; do echo line; done", "while :; do echo x >> more; done 2>/dev/null"],
-)
-async def test_the_job_that_fills_the_disk_ends_and_no_other(node: Node, fence: SandboxPlan | None, then: str) -> None:
-    waits = "echo up; until [ -e go ]; do echo line; sleep 0.01; done; echo done; echo 1 > out"
+    "script",
+    [
+        FILL + "sleep 1000", FILL + "exit 1", FILL + "exit 0", FILL + "while :; do echo line; done",
+        FILL + "while :; do echo x >> more; done 2>/dev/null", "yes",
+        "exec 5> fill; rm fill; dd if=/dev/zero bs=65536 >&5 2>/dev/null; sleep 1000",
+    ],
+)  # fmt: skip
+async def test_the_job_that_fills_the_disk_ends_and_no_other(
+    node: Node, fence: SandboxPlan | None, script: str
+) -> None:
+    waits = "head -c 2000000 /dev/zero > some; echo up; until [ -e go ]; do echo line; sleep 0.01; done; "
+    waits += "echo done; echo 1 > out"
     await node.runner.launch(node.plan(waits, "neighbour", sandbox=fence, outputs=(output("out"),)))
     await node.printed("up\n", "neighbour")
-    seen = await node.run(FILL + then, "hostile", sandbox=fence, outputs=(output("fill"),))
+    seen = await node.run(script, "hostile", sandbox=fence, outputs=(output("fill"),))
     node.at("work/go", name="neighbour").touch()
     kept = await node.end("neighbour")
 

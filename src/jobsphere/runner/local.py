@@ -21,6 +21,7 @@ from jobsphere.runner.frames import read_frames, whole_size
 from jobsphere.runner.rundir import (
     COLLECTED,
     CONTROL,
+    CUT,
     LOGS,
     OUTBOX,
     RECORD_BYTES,
@@ -149,6 +150,8 @@ class LocalRunner:
         except FileNotFoundError:
             return LogChunk((), offset, complete=seen.collected is not None)
         try:
+            if os.fstat(fd).st_size < offset <= (self._run(attempt_id).glance(CUT, int) or 0):
+                return LogChunk((), offset, complete=seen.collected is not None)
             frames, after = read_frames(fd, offset, limit_bytes)
         finally:
             os.close(fd)

@@ -9,6 +9,7 @@
     step                              what is being done now; renamed into place, not durable
     stop  control                     the server's stop order, and the FIFO whose readers a byte wakes up
     logs                              frames, see :mod:`jobsphere.runner.frames`
+    cut                               how long the log was before it was cut, if it had filled the disk
     work inputs outputs modules       the job's root, as :mod:`jobsphere.domain.command` lays it out
     tmp home                          the program's own
     groups                            the folders of the control group, a line each, while the program may be in them
@@ -27,12 +28,13 @@ import shutil
 import struct
 import time
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jobsphere.domain.attempt import AttemptPlan, Collected, Ended, Observation, Started, Step, StopOrder
 from jobsphere.runner import records
 
 PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
+CUT = "cut"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
 LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "tmp", "home")
@@ -173,10 +175,20 @@ class RunDirectory:
 
     def claimed_in_this_boot(self) -> bool | None:
         """Whether the machine has been up since the claim; None if the claim does not tell."""
+        claim = self._claim()
+        return claim["boot_id"] == boot_id() if claim else None
+
+    def claimed_by(self) -> int | None:
+        """The process that made the claim, in this boot: to look at only, for its id may have changed hands."""
+        claim = self._claim()
+        return claim["pid"] if claim and claim["boot_id"] == boot_id() else None
+
+    def _claim(self) -> dict[str, Any] | None:
         try:
             with open(self.at(CLAIM), encoding="ascii") as file:
-                return json.load(file)["boot_id"] == boot_id()
-        except (ValueError, KeyError, TypeError, FileNotFoundError):
+                claim = json.load(file)
+            return claim if {"boot_id", "pid"} <= claim.keys() else None
+        except (ValueError, AttributeError, FileNotFoundError, NotADirectoryError):
             return None
 
     def free_reserve(self) -> None:

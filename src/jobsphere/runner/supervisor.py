@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from jobsphere.domain.attempt import Ended, EndReason
 from jobsphere.domain.job import Phase
+from jobsphere.domain.limits import human_size
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
 from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.archive import remove_tree
@@ -21,8 +22,11 @@ from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.room import NoRoomError, blame, is_full
-from jobsphere.runner.rundir import COLLECTED, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
+from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
+
+_KEPT_LOG_BYTES = 1 << 20
+"""What is kept of the log of a job that has filled the disk."""
 
 
 class Supervisor:
@@ -100,6 +104,7 @@ class Supervisor:
         except NoRoomError as error:
             bench.reaper.end_all()
             _remove_files(bench.run_directory)
+            _cut_log(bench)
             ended = _failed(bench, phase, str(error))
         except OSError as error:
             ended = _failed(bench, phase, _words(error))
@@ -132,6 +137,14 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
 def _remove_files(run: RunDirectory) -> None:
     for name in ROOT_DIRECTORIES:
         remove_tree(run.at(name))
+
+
+def _cut_log(bench: Bench) -> None:
+    size = bench.logs.size
+    if size > _KEPT_LOG_BYTES:
+        bench.run_directory.write(CUT, size)
+        bench.logs.cut(_KEPT_LOG_BYTES)
+        bench.log(f"The log was cut here: it had {human_size(size)}")
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
