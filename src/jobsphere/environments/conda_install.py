@@ -45,8 +45,8 @@ _ERRORS = (
 )
 
 
-def main() -> None:
-    """Follow the orders."""
+def main() -> int:
+    """Follow the orders: the exit code."""
     orders = json.loads(os.environ.pop(INPUT_VARIABLE))
     logins: dict[str, Any] = {}
     channels = [_without_login(channel, logins) for channel in orders["channels"]]
@@ -57,7 +57,8 @@ def main() -> None:
         asyncio.run(_install(channels, specs, Path(orders["prefix"]), Path(orders["cache"]), links=orders["links"]))
     except _ERRORS as error:
         _say(str(error))
-        sys.exit(1)
+        return 1
+    return 0
 
 
 async def _install(channels: list[str], specs: list[str], prefix: Path, cache: Path, *, links: bool) -> None:
@@ -159,4 +160,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    code = main()
+    sys.stdout.flush()
+    # Not by the interpreter's own end: rattler's threads may still call into it, and then it dies of a signal.
+    os._exit(code)
