@@ -19,10 +19,12 @@ from pathlib import Path
 
 from jobsphere.domain.attempt import ContainerEngine, EngineKind
 
-TINY, PYTHON = "localhost/tiny:1", "localhost/python:1"
+TINY, GLIBC, PYTHON = "localhost/tiny:1", "localhost/glibc:1", "localhost/python:1"
 USER, PASSWORD = "ann", "hunter2-planted-7f3a"
 PROGRAMS = ("podman", "runc", "catatonit", "busybox", "docker-registry", "htpasswd")
 _APPLETS = ("sh", "cat", "id", "kill", "ls", "sleep", "dd", "touch", "env", "pwd", "seq", "test", "chmod", "wc", "head")
+INTERPRETER = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+_LIBRARY = Path(os.__file__).parent
 _NOT_NEEDED = r"/(__pycache__|test|tests|site-packages|idlelib|lib2to3|tkinter|turtledemo|ensurepip|config-[^/]*)(/|$)"
 _RUNTIME = """#!{python}
 # Drops the limits that a host without CAP_SYS_RESOURCE lets nobody raise, and hands over to runc.
@@ -85,20 +87,16 @@ class Podman:
             _add_busybox(tar)
         self("import", "--change", "ENV PATH=/opt/own:/bin", "--change", "ENV OF_IMAGE=yes", str(archive), reference)
 
-    def make_python(self, reference: str = PYTHON) -> None:
-        """Import a root file system of busybox and the interpreter of these tests, as ``python3`` in /usr/local."""
-        archive = self.folder / "python.tar"
-        home, version = Path(sys.base_prefix), f"python{sys.version_info[0]}.{sys.version_info[1]}"
-        library = home / "lib" / version
-        program = home / "bin" / version
+    def make_glibc(self, reference: str = GLIBC, python: str = "") -> None:
+        """Import a root file system of busybox and what the interpreter of these tests needs, itself in ``python``."""
+        archive = self.folder / "glibc.tar"
         with tarfile.open(archive, "w") as tar:
             _add_busybox(tar)
-            for path in sorted(_libraries([program, *library.glob("lib-dynload/*.so")])):
+            for path in sorted(_libraries([INTERPRETER, *_LIBRARY.glob("lib-dynload/*.so")])):
                 loader = path.name.startswith("ld-")
                 tar.add(path.resolve(), str(path).lstrip("/") if loader else f"lib/{path.name}")
-            tar.add(program, f"usr/local/bin/{version}")
-            _add_link(tar, "usr/local/bin/python3", version)
-            tar.add(library, f"usr/local/lib/{version}", filter=_needed)
+            if python:
+                add_python(tar, python)
         self("import", "--change", "ENV PATH=/usr/local/bin:/bin", str(archive), reference)
 
     def close(self) -> None:
@@ -110,6 +108,13 @@ class Podman:
         shutil.rmtree(self.run)
         for found in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.parent}/**/"), reverse=True):
             found.rmdir()
+
+
+def add_python(tar: tarfile.TarFile, place: str) -> None:
+    """The interpreter of these tests and the standard library."""
+    tar.add(INTERPRETER, f"{place}/bin/{INTERPRETER.name}")
+    _add_link(tar, f"{place}/bin/python3", INTERPRETER.name)
+    tar.add(_LIBRARY, f"{place}/lib/{_LIBRARY.name}", filter=_needed)
 
 
 def _add_busybox(tar: tarfile.TarFile) -> None:

@@ -20,6 +20,8 @@ from jobsphere.environments.steps import Steps
 
 LINK_MODE = "clone"
 """Reflinks where the file system has them, else hard links; a copy would take ten times as long and the space twice."""
+LINK_MODE_IN_IMAGES = "copy"
+"""There the cache and the prefix are two mounts, which no hard link spans; the kernel shares blocks where it can."""
 
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
 _URL = re.compile(r"https?://[^\s,]+")
@@ -28,7 +30,8 @@ _URL = re.compile(r"https?://[^\s,]+")
 def uv_environment(environment: PythonEnvironment, cache_dir: Path, *, in_image: bool = False) -> dict[str, str]:
     """The variables that uv runs with. Index URLs go here and nowhere else: a command line can be read by anybody."""
     env = inherited_environment(in_image=in_image)
-    env |= {"UV_CACHE_DIR": str(cache_dir), "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_LINK_MODE": LINK_MODE}
+    env |= {"UV_CACHE_DIR": str(cache_dir), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    env["UV_LINK_MODE"] = LINK_MODE_IN_IMAGES if in_image else LINK_MODE
     if environment.extra_index_urls:
         # As pip does: any index may serve any package, and the best version wins. Only where it makes a difference,
         # for uv does not tell then that an index has refused the login.
@@ -88,7 +91,7 @@ class Uv:
             EnvironmentBuildError: it cannot be had: ``what``, uv's words, ``next_step``.
         """
         wanted = f"cpython-{version}-linux-{platform.machine()}-gnu"
-        argv = [*self._program, "python", "install", "--directory", "/", "--no-config", "--no-bin"]
+        argv = [*self._program, "python", "install", "--directory", "/", "--no-bin"]
         self._steps.run([*argv, "--install-dir", str(folder), "--", wanted], what, next_step)
         found = (p for p in folder.glob(f"cpython-*/bin/python{version}") if not p.parent.parent.is_symlink())
         return next(found)
