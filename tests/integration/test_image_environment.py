@@ -194,6 +194,10 @@ async def test_a_stop_ends_the_build_and_its_container(
     await node.runner.launch(node.plan(SHOW, ONE, image=image, environment=wants(index, "alpha")))
     await until(lambda: index.downloads, "the download")
     assert podman.containers() == [f"jobsphere-{ONE}-build"]
+    run = f"\0run\0--name\0jobsphere-{ONE}-build\0".encode()
+    clients = [pid for pid, words in commands().items() if run in words]
+    assert clients
+    assert all(b"\0JOBSPHERE_BUILD=" in Path("/proc", pid, "environ").read_bytes() for pid in clients)
 
     await node.runner.stop(ONE, StopOrder())
     seen = await node.end(ONE)
