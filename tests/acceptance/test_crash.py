@@ -97,7 +97,6 @@ class CrashingServer(LiveServer):
         thread.start()
         return thread
 
-
     def restart_no_more(self) -> None:
         """From now on a death is the end: one of its last steps may be the one that it dies at."""
         with self._deciding:

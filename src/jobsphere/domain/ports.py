@@ -349,6 +349,36 @@ class Workbench(Protocol):
         ...
 
 
+class InsideImage(Protocol):
+    """An image that programs of a build run in, instead of the node's own system.
+
+    What they see of the node they see by its own path: so a prefix that is built in there is where it stays.
+    """
+
+    image_id: str
+    """Its content, not its name: 64 hex digits."""
+
+    def bench(self, read: Sequence[Path], write: Sequence[Path]) -> Workbench:
+        """A workbench that runs programs in the image.
+
+        They see of the node these files and folders and no more, have no rights on it beyond, and get the variables
+        that they are given besides the image's own (``HOME`` and ``TMPDIR`` are a folder that goes with them). When
+        :meth:`Workbench.run` returns or raises, nothing of them is left. The first word of its ``argv`` is a path.
+        """
+        ...
+
+    def lend(self, folder: Path) -> None:
+        """Let programs in the image change this folder and, the first time, all that is in it by now.
+
+        No file in it may have another link elsewhere: whoever may change it here could change it there.
+        """
+        ...
+
+    def take_back(self, folder: Path) -> None:
+        """Nobody in the image can change the folder any more, everybody in there can read all of it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltEnvironment:
     """A prefix that is complete and shared read-only: ``bin`` goes to the front of PATH."""
@@ -364,8 +394,13 @@ class EnvironmentBuildError(Exception):
 class EnvironmentBuilder(Protocol):
     """Finds or builds the prefix of an environment. Called in a supervisor: synchronous, standard library only."""
 
-    def ensure(self, environment: PythonEnvironment, bench: Workbench) -> BuiltEnvironment:
+    def ensure(
+        self, environment: PythonEnvironment, bench: Workbench, inside: InsideImage | None = None
+    ) -> BuiltEnvironment:
         """The prefix; built once however many ask at the same moment, never used half-built.
+
+        ``inside``: the image that it is for, and that it is built in. Without a version its interpreter is then the
+        image's ``python3``, else the server's own.
 
         Raises:
             EnvironmentBuildError: no such interpreter, or the requirements cannot be satisfied.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from jobsphere.domain.errors import UnsupportedError
-from jobsphere.domain.image import has_image
-from jobsphere.domain.job import JobSpec, PythonEnv
+from jobsphere.domain.job import JobSpec
 
 
 def check_supported(spec: JobSpec) -> None:
@@ -24,17 +23,7 @@ def check_supported(spec: JobSpec) -> None:
             "env.docker_image_spec.password_ds_secret_name",
             "project secrets; give the password as password_plain_text: it is stored encrypted",
         ),
-        (
-            has_image(spec) and _packages(spec.env.python_env),
-            "env.python_env",
-            "Python environments inside Docker images; bring the packages in the image (local modules work)",
-        ),
     )
     for asked, where, what in missing:
         if asked:
             raise UnsupportedError(f"{where}: this jobsphere server does not have {what}")
-
-
-def _packages(env: PythonEnv | None) -> bool:
-    """Whether anything is to be installed."""
-    return env is not None and bool(env.requirements or env.conda_yaml.strip() or env.python_version)

@@ -38,7 +38,9 @@ def job_id_of(attempt: str) -> str:
 def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: ImagePlan | None = None) -> AttemptPlan:
     """What the supervisor is told."""
     layout = lay_out(job.spec)
-    python = job.spec.env.python_env
+    environment = environment_of(job.spec.env.python_env) if job.spec.env.python_env else None
+    if image and environment and not environment.asks_for_anything:
+        environment = None  # local modules alone: the image's own Python runs them
     return AttemptPlan(
         attempt_id=attempt.id,
         job_id=job.id,
@@ -49,7 +51,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: Imag
         locations=layout.locations,
         inputs=layout.inputs,
         outputs=layout.outputs,
-        environment=environment_of(python) if python and not image else None,
+        environment=environment,
         limits=attempt.limits,
         sandbox=None if image else sandbox,
         image=image,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def seal(folder: Path) -> int:
         finally:
             os.close(fd)
     return size
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it, also what a build script has left without permissions."""
+    os.chmod(folder, 0o700)
+    for where, names, _ in os.walk(folder):
+        for name in names:
+            inner = os.path.join(where, name)
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
+    shutil.rmtree(folder)
 
 
 def sync_file_system(path: Path) -> None:

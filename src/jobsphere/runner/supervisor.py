@@ -18,6 +18,7 @@ from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.container import Container
 from jobsphere.runner.group import end_group, make_group
+from jobsphere.runner.image_build import ImageBuild, end_build
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
@@ -86,7 +87,7 @@ class Supervisor:
             phase = Phase.IMAGE
             image = prepare_image(bench, self._unseal)
             phase = Phase.ENVIRONMENT
-            prefix = self._prefix(bench)
+            prefix = self._prefix(bench, image)
             bench.check()
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
@@ -112,13 +113,14 @@ class Supervisor:
             bench.reaper.end_all()
         return ended
 
-    def _prefix(self, bench: Bench) -> str | None:
-        environment = bench.plan.environment
+    def _prefix(self, bench: Bench, image: Image | None) -> str | None:
+        environment, image_plan = bench.plan.environment, bench.plan.image
         if environment is None:
             return None
         begin = time.monotonic()
         bench.step("Preparing the environment", 10)
-        built = self._builder().ensure(environment, bench)
+        inside = ImageBuild(bench, image_plan, image) if image_plan and image else None
+        built = self._builder().ensure(environment, bench, inside)
         how = "found in the cache" if built.hit else "built"
         bench.log(f"Environment {how} in {time.monotonic() - begin:.3f} s: {built.prefix}")
         return str(built.prefix)
@@ -127,7 +129,7 @@ class Supervisor:
 def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -> Confinement:
     path, plan = bench.run_directory.path, bench.plan.sandbox
     if bench.plan.image is not None:
-        return Container(path, bench.plan, bench.plan.image, image)
+        return Container(path, bench.plan, bench.plan.image, image, prefix)
     if plan is None:
         return Unconfined(path)
     limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
@@ -159,6 +161,8 @@ def _lost(bench: Bench) -> Ended:
     end_group(run)
     bench.reaper.end_all()
     _confinement(bench, None).end()
+    if bench.plan.image is not None and bench.plan.environment is not None:
+        end_build(run.path, bench.plan, bench.plan.image)
     left = end_leftovers(bench.plan.attempt_id)
     if run.claimed_in_this_boot() is False:
         cause = "the machine was restarted"
