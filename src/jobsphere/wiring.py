@@ -154,7 +154,7 @@ class Server:
         data = JobData(store, blobs, runner, clock)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         images = images_of(settings, key)
-        types = instance_types_of(settings, data_dir)
+        types = instance_types_of(settings, storage_of(settings, data_dir))
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
         engine = Engine(
@@ -252,10 +252,26 @@ def images_of(settings: Settings, key: bytes) -> EngineImages:
     return EngineImages(known, how, SecretBox(key).seal)
 
 
+def storage_of(settings: Settings, data_dir: Path) -> Path:
+    """The folder of jobs with extended working storage.
+
+    Raises:
+        FailedPreconditionError: the one that is set is not there: its volume may not be mounted.
+    """
+    if settings.working_storage is None:
+        folder = data_dir / "storage"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+    if not settings.working_storage.is_dir():
+        raise FailedPreconditionError(f"setting working_storage: there is no folder {str(settings.working_storage)!r}")
+    return settings.working_storage.absolute()
+
+
 def node_command(data_dir: Path, settings: Settings) -> list[str]:
     """The command of this node's spawner."""
     command = [sys.executable, "-I", "-m", "jobsphere.node", "--data-dir", str(data_dir)]
     command += ["--conda-channel-alias", settings.conda_channel_alias]
+    command += ["--working-storage", str(storage_of(settings, data_dir))]
     for folder in settings.python_search_path:
         command += ["--python-search-path", folder]
     return command

@@ -34,11 +34,14 @@ async def until(condition: Callable[[], object], what: str) -> None:
 class Node:
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
+        self.volume = data.parent / f"{data.name}-volume"
+        self.volume.mkdir(parents=True, exist_ok=True)
         self.options = options
         self.runner = self.new_runner()
 
     def new_runner(self) -> LocalRunner:
         argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(self.data), "--idle", "0.2", *self.options]
+        argv += ["--working-storage", str(self.volume)]
         return LocalRunner(self.data, "here", argv)
 
     def plan(self, cmd: str, name: str = "a1", **more: object) -> AttemptPlan:

@@ -6,8 +6,10 @@ whole, and what was gathered before is taken as it is.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,8 +118,18 @@ def _link(member: Member, target: str) -> None:
     folder = os.open(os.path.dirname(target), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:  # with a descriptor Python takes the call that follows the path to the open file
         os.link(member.path, os.path.basename(target), dst_dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the working directory has a volume of its own
+            raise
+        _copy(member, target)
     finally:
         os.close(folder)
+
+
+def _copy(member: Member, target: str) -> None:
+    with open(member.open(), "rb") as reader, open(f"{target}.tmp", "wb") as writer:
+        shutil.copyfileobj(reader, writer, _BUFFER_BYTES)
+    os.rename(f"{target}.tmp", target)
 
 
 def _pack(folders: JobFolders, folder: Member, place: OutputPlace, target: str) -> list[str]:

@@ -179,7 +179,7 @@ class Container:
     def _give_files(self, owner: int | None) -> None:
         if owner is None:
             return
-        change_owner([self._at(name) for name in ROOT_DIRECTORIES if os.path.isdir(self._at(name))], owner)
+        change_owner([os.path.realpath(self._at(n)) for n in ROOT_DIRECTORIES if os.path.isdir(self._at(n))], owner)
 
     def _at(self, name: str) -> str:
         return os.path.join(self._run_directory, name)

@@ -154,11 +154,15 @@ class _Walk:
                 raise _leads_out()
             os.close(self._way.pop()[1])
             return []
-        if not self._way and name not in ROOT_DIRECTORIES:
-            raise _leads_out()
+        if not self._way:
+            if name not in ROOT_DIRECTORIES:
+                raise _leads_out()
+            fd, status = _look(self._root, name, _LOOK & ~os.O_NOFOLLOW)  # one may be on another volume, by our link
+            self._way.append((name, fd, status))
+            return []
         if len(self._way) >= MAX_DEPTH:
             raise UnreachableError(f"more than {MAX_DEPTH} folders deep")
-        fd, status = _look(self._way[-1][1] if self._way else self._root, name)
+        fd, status = _look(self._way[-1][1], name)
         if not stat.S_ISLNK(status.st_mode):
             self._way.append((name, fd, status))
             return []
@@ -192,8 +196,8 @@ def _leads_out() -> UnreachableError:
     return UnreachableError("a link that leads out of the job's folders; it is not followed")
 
 
-def _look(folder: int, name: str) -> tuple[int, os.stat_result]:
-    fd = _insist(folder, lambda: os.open(name, _LOOK, dir_fd=folder))
+def _look(folder: int, name: str, flags: int = _LOOK) -> tuple[int, os.stat_result]:
+    fd = _insist(folder, lambda: os.open(name, flags, dir_fd=folder))
     return fd, os.fstat(fd)
 
 

@@ -25,6 +25,7 @@ from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
 from jobsphere.runner.room import FULL, blame, is_full, suppress_full
 from jobsphere.runner.rundir import STARTED
 from jobsphere.runner.stats import INTERVAL_S, TreeSampler, gpu_command
+from jobsphere.runner.storage import Quota
 
 TAIL_BYTES, TAIL_LINES = 2048, 20
 DEFAULT_GRACE_S = 30.0
@@ -72,6 +73,7 @@ class Program:
         self._kill_at: float | None = None
         self._unsent = 0
         self._next_blame = 0.0
+        self._quota = Quota(bench)
         self._gpu = gpu_command(bench.plan.limits.gpus if bench.plan.limits else None)
         bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
         self._pid = self._start(prefix)
@@ -88,10 +90,12 @@ class Program:
         Raises:
             OSError: the log cannot be written.
             NoRoomError: the disk is full of this job's files.
+            StepError: its working directory outgrew its quota.
         """
         try:
             stopped = self._carry()
         finally:
+            self._quota.close()
             memory = self._group.memory()
             end_group(self._bench.run_directory)
             self._bench.reaper.end_all()
@@ -246,6 +250,8 @@ class Program:
             self._blame()
         with suppress_full():
             self._bench.logs.append(LogStream.FILE, [self._sampler.sample()], DOCKER_STATS)
+        if measuring := self._quota.look():
+            self._sampler.spared.add(measuring)
         if self._gpu is not None:
             self._start_gpu_table(self._gpu)
             self._gpu = None

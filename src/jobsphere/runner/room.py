@@ -62,7 +62,7 @@ def blame(run_directory: str) -> None:
 def _usage(run_directory: str) -> int:
     """Bytes on the disk of an attempt's files and its log; 0 for one that goes away meanwhile."""
     places = [p for name in (*ROOT_DIRECTORIES, LOGS) if os.path.exists(p := os.path.join(run_directory, name))]
-    return (_on_disk(places) + _without_a_name(run_directory)) if places else 0
+    return (_on_disk(places) + without_a_name(run_directory, run_directory)) if places else 0
 
 
 def _on_disk(places: list[str]) -> int:
@@ -77,9 +77,9 @@ def _on_disk(places: list[str]) -> int:
     return sum(int(line.split(None, 1)[0]) * 1024 for line in told.stdout.splitlines())
 
 
-def _without_a_name(run_directory: str) -> int:
-    """Of files that its processes have removed and hold open."""
-    pid, disk = RunDirectory(run_directory).claimed_by(), os.stat(run_directory).st_dev
+def without_a_name(run_directory: str, disk_of: str) -> int:
+    """Bytes, on the disk that ``disk_of`` lies on, of files that an attempt's processes have removed and hold open."""
+    pid, disk = RunDirectory(run_directory).claimed_by(), os.stat(disk_of).st_dev
     sizes: dict[int, int] = {}
     for process in tree(pid) if pid else ():
         with suppress(OSError):  # it ends meanwhile, or does not let itself be seen

@@ -12,7 +12,6 @@ from jobsphere.domain.job import Phase
 from jobsphere.domain.limits import human_size
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
 from jobsphere.runner import cgroups, sandbox
-from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
@@ -25,6 +24,7 @@ from jobsphere.runner.program import Program
 from jobsphere.runner.room import NoRoomError, blame, is_full
 from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
+from jobsphere.runner.storage import open_storage, remove_job_folder
 
 _KEPT_LOG_BYTES = 1 << 20
 """What is kept of the log of a job that has filled the disk."""
@@ -37,12 +37,20 @@ class Supervisor:
         source: Where the bytes of ``(project_id, sha256)`` are on this host; raises NotFoundError.
         builder: Makes the builder of environments; called only for a plan that has one.
         unseal: Opens the sealed secret of a project; raises JobsphereError.
+        volume: The folder that extended working storage lies in.
     """
 
-    def __init__(self, source: Source, builder: Callable[[], EnvironmentBuilder], unseal: Unseal = no_secrets) -> None:
+    def __init__(
+        self,
+        source: Source,
+        builder: Callable[[], EnvironmentBuilder],
+        unseal: Unseal = no_secrets,
+        volume: str = "",
+    ) -> None:
         self._source = source
         self._builder = builder
         self._unseal = unseal
+        self._volume = volume
         sandbox.warm()
         cgroups.find()
 
@@ -82,6 +90,7 @@ class Supervisor:
         phase = Phase.STAGE
         try:
             bench.check()
+            open_storage(bench, self._volume)
             stage_inputs(bench, self._source)
             make_output_folders(bench)
             phase = Phase.IMAGE
@@ -138,7 +147,7 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
 
 def _remove_files(run: RunDirectory) -> None:
     for name in ROOT_DIRECTORIES:
-        remove_tree(run.at(name))
+        remove_job_folder(run.at(name))
 
 
 def _cut_log(bench: Bench) -> None:
