@@ -1,5 +1,6 @@
 """Folders in and out of ZIP archives: everything that is a folder or a file, and nothing that leads elsewhere."""
 
+import contextlib
 import os
 import stat
 import zipfile
@@ -18,9 +19,7 @@ def nothing():
 def pack(root, location, target, limit=1 << 30):
     """Pack a folder below the job's root as ``o``: what was left out."""
     with JobFolders(str(root), {}) as folders, folders.open(location) as folder:
-        packer = FolderPacker(folders, limit)
-        packer.pack(folder, "o", str(target))
-        return packer.problems
+        return FolderPacker(folders, limit).pack(folder, "o", str(target))
 
 
 def make_zip(path, entries):
@@ -163,3 +162,16 @@ def test_a_link_is_removed_and_not_what_it_points_at(tmp_path):
         remove_tree(str(tmp_path / name))
     assert [p.name for p in tmp_path.iterdir()] == ["kept"]
     assert (tmp_path / "kept" / "x").exists()
+
+
+def test_folders_of_one_job_share_what_may_be_packed(tmp_path, parent, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 1000)
+    for name, size in (("a", 600), ("b", 600), ("c", 400)):
+        (parent / name).mkdir()
+        (parent / name / "x").write_bytes(b"0" * size)
+    with JobFolders(str(tmp_path / "root"), {}) as folders:
+        packer = FolderPacker(folders, 1 << 30)
+        for name in "abc":
+            with folders.open(f"work/{name}") as folder, contextlib.suppress(ArchiveError):
+                packer.pack(folder, name, str(tmp_path / name))
+    assert [len(zipfile.ZipFile(tmp_path / name).namelist()) for name in "abc"] == [2, 1, 2]

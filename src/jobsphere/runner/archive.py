@@ -78,7 +78,7 @@ def _unpack_entry(source: zipfile.ZipFile, entry: zipfile.ZipInfo, parent: str, 
 
 
 class FolderPacker:
-    """Packs one folder; equal folders give equal bytes, whenever they were written.
+    """Packs the folders of one job; equal folders give equal bytes, whenever they were written.
 
     Args:
         folders: The job's: nothing outside of them is packed.
@@ -89,18 +89,22 @@ class FolderPacker:
         self._folders = folders
         self._limit = limit
         self._entries = self._bytes = 0
-        self.problems: list[str] = []
-        """What could not be packed, a sentence each: links that lead out or nowhere, devices, sockets, FIFOs."""
+        self._problems: list[str] = []
 
-    def pack(self, folder: Member, name: str, target: str) -> None:
+    def pack(self, folder: Member, name: str, target: str) -> list[str]:
         """Write the ZIP of ``folder`` to ``target``; each entry begins with ``name/``.
 
+        Returns:
+            What could not be packed, a sentence each: links that lead out or nowhere, devices, sockets, FIFOs.
+
         Raises:
-            ArchiveError: larger than the limit, or more of it than could ever be unpacked.
+            ArchiveError: larger than the limit, or more of it (with those packed before) than could ever be unpacked.
         """
+        self._entries, self._problems = 0, []
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for member, entry in self._walk(folder, name, 1):
                 self._add(archive, member, entry)
+        return self._problems
 
     def _walk(self, folder: Member, name: str, depth: int) -> Iterator[tuple[Member, str]]:
         """Every folder (its entry ends in ``/``) and file."""
@@ -128,7 +132,7 @@ class FolderPacker:
 
     def _leave_out(self, entry: str, why: str) -> None:
         """Names are a program's: no line break and no control character of theirs goes into a log or a terminal."""
-        self.problems.append(f"{entry!r}: {why}")
+        self._problems.append(f"{entry!r}: {why}")
 
     def _add(self, archive: zipfile.ZipFile, member: Member, entry: str) -> None:
         mode = member.status.st_mode
@@ -149,11 +153,12 @@ class FolderPacker:
     def _count(self, member: Member) -> None:
         """Sparse files and links to folders make much of little: what nobody could unpack is not packed."""
         self._entries += 1
-        self._bytes += member.status.st_size if member.is_file else 0
+        size = member.status.st_size if member.is_file else 0
         if self._entries > MAX_ENTRIES:
             raise ArchiveError(f"more than {MAX_ENTRIES} files and folders; pack them into one file")
-        if self._bytes > MAX_UNPACKED_BYTES:
-            raise ArchiveError(f"its files are more than {human_size(MAX_UNPACKED_BYTES)}")
+        if self._bytes + size > MAX_UNPACKED_BYTES:
+            raise ArchiveError(f"the files of the job's folders are more than {human_size(MAX_UNPACKED_BYTES)}")
+        self._bytes += size
 
     def _check_limit(self, archive: zipfile.ZipFile) -> None:
         size = archive.fp.tell() if archive.fp else 0

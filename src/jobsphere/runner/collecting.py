@@ -59,8 +59,9 @@ def collect(bench: Bench, ended: Ended, seen_as: Mapping[str, str]) -> Collected
     """
     begin, found = time.monotonic(), _Found()
     with JobFolders(bench.run_directory.path, seen_as) as folders:
+        packer = FolderPacker(folders, MAX_FILE_BYTES)
         for number, place in enumerate(bench.plan.outputs):
-            _collect_output(bench, folders, number, place, found)
+            _collect_output(bench, folders, packer, number, place, found)
     if ended.reason is not EndReason.EXITED:
         found.errors = [e for e in found.errors if e.type is not FileErrorType.NOT_FOUND]
     _report(bench, found, time.monotonic() - begin)
@@ -79,12 +80,14 @@ def _report(bench: Bench, found: _Found, seconds: float) -> None:
         bench.log(error.description)
 
 
-def _collect_output(bench: Bench, folders: JobFolders, number: int, place: OutputPlace, found: _Found) -> None:
+def _collect_output(
+    bench: Bench, folders: JobFolders, packer: FolderPacker, number: int, place: OutputPlace, found: _Found
+) -> None:
     def fail(text: object, kind: FileErrorType = FileErrorType.UPLOAD_FAILED) -> None:
         found.errors.append(FileError(f"Output {place.desc.path!r}: {text}", kind, place.desc))
 
     try:
-        name, packing, problems = _bring(bench, folders, place, f"output-{number}")
+        name, packing, problems = _bring(bench, folders, packer, place, f"output-{number}")
         found.files.append(_collected(bench, ArtifactKind.OUTPUT, place.desc, name, packing))
         for problem in problems:
             fail(problem)
@@ -96,12 +99,14 @@ def _collect_output(bench: Bench, folders: JobFolders, number: int, place: Outpu
         fail(error.strerror or error)
 
 
-def _bring(bench: Bench, folders: JobFolders, place: OutputPlace, name: str) -> tuple[str, Compression, list[str]]:
+def _bring(
+    bench: Bench, folders: JobFolders, packer: FolderPacker, place: OutputPlace, name: str
+) -> tuple[str, Compression, list[str]]:
     """Put an output into the outbox: its name there, how it is packed, and what of it had to be left out."""
     with folders.open(place.location) as member:
         if member.is_folder:
             packed = bench.run_directory.at(OUTBOX, f"{name}.zip")
-            return f"{name}.zip", Compression.ZIP, _pack(folders, member, place, packed)
+            return f"{name}.zip", Compression.ZIP, _pack(packer, member, place, packed)
         if not member.is_file:
             raise ArchiveError("neither a file nor a folder")
         _link(member, bench.run_directory.at(OUTBOX, name))
@@ -132,15 +137,14 @@ def _copy(member: Member, target: str) -> None:
     os.rename(f"{target}.tmp", target)
 
 
-def _pack(folders: JobFolders, folder: Member, place: OutputPlace, target: str) -> list[str]:
-    packer = FolderPacker(folders, MAX_FILE_BYTES)
+def _pack(packer: FolderPacker, folder: Member, place: OutputPlace, target: str) -> list[str]:
     try:
-        packer.pack(folder, posixpath.basename(normalised(place.desc.path)), f"{target}.tmp")
+        problems = packer.pack(folder, posixpath.basename(normalised(place.desc.path)), f"{target}.tmp")
     except (ArchiveError, OSError):
         os.unlink(f"{target}.tmp")
         raise
     os.rename(f"{target}.tmp", target)
-    shown, more = packer.problems[:_SHOWN_PROBLEMS], len(packer.problems) - _SHOWN_PROBLEMS
+    shown, more = problems[:_SHOWN_PROBLEMS], len(problems) - _SHOWN_PROBLEMS
     return [*shown, f"and {more} more like these"] if more > 0 else shown
 
 
