@@ -25,7 +25,10 @@ PROGRAMS = ("podman", "runc", "catatonit", "busybox", "docker-registry", "htpass
 _APPLETS = ("sh", "cat", "id", "kill", "ls", "sleep", "dd", "touch", "env", "pwd", "seq", "test", "chmod", "wc", "head")
 INTERPRETER = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
 _LIBRARY = Path(os.__file__).parent
-_NOT_NEEDED = r"/(__pycache__|test|tests|site-packages|idlelib|lib2to3|tkinter|turtledemo|ensurepip|config-[^/]*)(/|$)"
+_NOT_NEEDED = (
+    r"/(__pycache__|test|tests|site-packages|idlelib|lib2to3|tkinter|turtledemo|ensurepip|config-[^/]*|sitecustomize.py)"
+    r"(/|$)"
+)
 _RUNTIME = """#!{python}
 # Drops the limits that a host without CAP_SYS_RESOURCE lets nobody raise, and hands over to runc.
 import json, os, sys

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jobsphere.domain.ports import EnvironmentBuildError, Workbench
 
 LAST_LINES = 40
+_KILLED = 128 + 9
 FREE_LINES, PROGRESS_EVERY_S = 10, 5.0
 _PROGRESS = re.compile(r"\s*(Built|Building|Downloaded|Downloading|Updated|Updating)\b")
 _NOISE = re.compile(
@@ -73,7 +74,10 @@ class Steps:
             lines.append(masked)
             progress.line(masked)
 
-        if self.bench.run(argv, {**self.env, **(more or {})}, on_line) != 0:
+        code = self.bench.run(argv, {**self.env, **(more or {})}, on_line)
+        if code == _KILLED:
+            lines.append("It was killed by SIGKILL, most likely for being out of memory.")
+        if code:
             raise EnvironmentBuildError("\n".join([f"{what}:", *_telling(lines), next_step]))
 
 
