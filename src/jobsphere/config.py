@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobsphere.domain.capacity import DEFAULT_JOBS_AT_ONCE, DEFAULT_PIDS
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
 
@@ -44,6 +45,19 @@ class ImageSetting(BaseModel):
         return value
 
 
+class InstanceTypeSetting(BaseModel):
+    """The size of an instance type: what a job of it is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: Annotated[float, Field(gt=0)]
+    """CPUs, or parts of one."""
+    memory_gb: Annotated[float, Field(gt=0)]
+    """Memory, in GiB."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """Whole GPUs."""
+
+
 class Settings(BaseSettings):
     """All that can be set: each name is a key of the file, ``JOBSPHERE_<NAME>``, and an option of ``jobsphere up``."""
 
@@ -63,8 +77,23 @@ class Settings(BaseSettings):
     """The name that clients use for this server in URLs, if it is not ``host``."""
     require_tokens: bool | None = None
     """Whether every call needs a token. By default only when ``host`` is not a loopback address."""
-    max_running_jobs: Annotated[int, Field(ge=1)] = 32
-    """How many jobs may run at a time; the others wait in their order."""
+    instance_types: dict[str, InstanceTypeSetting] = Field(default_factory=dict)
+    """The instance types that there are, each given in full: ``[instance_types] "c1.4" = {cpus = 4, memory_gb = 16}``.
+    Without any, the vendor's types are scaled down to this machine."""
+    jobs_at_once: Annotated[int, Field(ge=1)] = DEFAULT_JOBS_AT_ONCE
+    """How many jobs of the smallest type fit at a time where the vendor's types are scaled down: 1 gives each job more
+    memory, a larger number lets more of them run side by side."""
+    job_pids: Annotated[int, Field(ge=16)] = DEFAULT_PIDS
+    """How many processes and threads a job may have."""
+    node_cpus: Annotated[float, Field(gt=0)] | None = None
+    """The CPUs that jobs get, all together. By default all that the server may use."""
+    node_memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """The memory that jobs get, all together, in GiB. By default nine tenths of the machine's."""
+    node_gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """The GPUs that jobs get, by their indices. By default all."""
+    working_storage: Path | None = None
+    """The folder, on a large volume, where jobs with ``extended_working_storage`` work. By default the data
+    directory's own disk."""
     sandbox: Annotated[str, Field(pattern="^(auto|bubblewrap|none)$")] = "auto"
     """How jobs are fenced in: ``auto`` takes bubblewrap where it works and warns where it does not, ``bubblewrap``
     refuses to start without it, ``none`` does without."""

@@ -30,7 +30,8 @@ from jobsphere.engine.engine import Engine
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
-from jobsphere.runner import sandbox
+from jobsphere.machine import instance_types_of
+from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import SecretBox
@@ -153,6 +154,9 @@ class Server:
         data = JobData(store, blobs, runner, clock)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         images = images_of(settings, key)
+        types = instance_types_of(settings, data_dir)
+        if reason := cgroups.why_not():
+            log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
         engine = Engine(
             store,
             runner,
@@ -160,12 +164,12 @@ class Server:
             clock,
             retention,
             changes.publish,
-            settings.max_running_jobs,
+            types,
             _LOOK_AGAIN_S,
             sandbox_of(settings),
             images,
         )
-        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images)
+        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types)
         logs = Logs(store, runner, access, changes, readers)
         projects = Projects(store, access, clock, ids)
         await projects.ensure_default(local_subject())
@@ -216,6 +220,11 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
     for path in settings.sandbox_read_only:
         if not (path.startswith("/") and Path(path).exists()):
             raise FailedPreconditionError(f"setting sandbox_read_only: {path!r} is not an absolute path that exists")
+        shown, data = Path(path).resolve(), settings.data_dir.resolve()
+        if shown.is_relative_to(data) or shown == Path("/"):
+            raise FailedPreconditionError(
+                f"setting sandbox_read_only: {path!r} is not for jobs to see; name folders outside of {data}"
+            )
     reason = sandbox.why_not()
     if not reason:
         return SandboxPlan(settings.network, settings.sandbox_read_only)

@@ -153,6 +153,18 @@ async def test_a_source_package_is_built_in_the_image_without_rights_on_this_hos
     assert await node.text(name=ONE) == f"([True, False, False], [], {ids}, {rights!r})\n"
 
 
+async def test_a_build_that_digs_deep_in_its_prefix_harms_nobody(node: Node, image: ImagePlan, index: Index) -> None:
+    down = "[(os.path.isdir('d') or os.mkdir('d'), os.chdir('d')) for _ in range(3000)]"
+    dig = f"import os; os.chdir(os.environ['JOBSPHERE_BUILD']); {down}; os.chdir('/')"
+    make_source(index.folder, "digger", f"exec({dig!r}, {{}})")
+
+    seen = await node.run("true", ONE, image=image, environment=wants(index, "digger"))
+
+    assert succeeded(seen), await log(node)
+    assert (prefixes(node)[0] / "d" / "d").stat().st_uid == os.geteuid()
+    await until(lambda: trim(node.data, 0) and not prefixes(node), "the end of its use")
+
+
 async def test_what_cannot_be_resolved_is_told_in_the_resolvers_words(
     node: Node, image: ImagePlan, index: Index
 ) -> None:

@@ -22,6 +22,7 @@ from jobsphere.domain.attempt import (
     ImagePlan,
     Started,
 )
+from jobsphere.domain.capacity import GIB, InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
@@ -102,6 +103,11 @@ class MemoryImages:
         return ImagePlan("docker.io/library/python:3.10", self.engine, password_sealed=sealed)
 
 
+def node_for(places: int) -> InstanceTypes:
+    """A node that has room for so many jobs of the smallest type at a time, its CPUs being the bound."""
+    return InstanceTypes(NodeCapacity(4.0 * places, 32 * GIB * places + GIB), jobs_at_once=places)
+
+
 class World:
     """Everything above the ports, put together as the server does."""
 
@@ -118,13 +124,14 @@ class World:
         self.data = JobData(self.store, self.blobs, self.runner, self.clock)
         self.woken: list[str] = []
         self.images = MemoryImages()
+        self.types = node_for(places)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
-            self.woken.append, self.images,
+            self.woken.append, self.images, self.types,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
         self.projects = Projects(self.store, self.access, self.clock, self.ids)
-        self.dispatcher = Dispatcher(places)
+        self.dispatcher = Dispatcher(self.types)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
             self.woken.append, images=self.images, monotonic=lambda: self.seconds,

@@ -17,11 +17,6 @@ def check_supported(spec: JobSpec) -> None:
         (bool(spec.dataset_ids), "dataset_ids", "datasets; pass the files as inputs"),
         (bool(spec.output_datasets), "output_datasets", "output datasets; name the directory in outputs"),
         (spec.attach_project_disk, "attach_project_disk", "the project disk; pass the files as inputs"),
-        (
-            spec.working_storage is not None,
-            "extended_working_storage",
-            "a volume for it; leave the section out to work on the server's own disk",
-        ),
         (bool(spec.spark_connector_id), "spark_parameters", "Spark connectors"),
         (
             spec.env.docker_image_spec is not None and bool(spec.env.docker_image_spec.password_ds_secret_name),

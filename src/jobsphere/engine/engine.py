@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.capacity import InstanceTypes
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import BlobStore, Clock, Images, JobStore, Runner
@@ -27,7 +28,7 @@ class Engine:
         store, runner, blobs, clock: The ports.
         retention: Clears what has expired.
         changed: Called with a job's id after each stored change.
-        places: How many attempts may run at a time.
+        types: What the node has for jobs, by instance type.
         look_again_s: How often everything live is looked at, hint or no hint.
         sandbox: The fence that every program gets; None for none.
         images: Where container images are found; None: no job has one.
@@ -41,7 +42,7 @@ class Engine:
         clock: Clock,
         retention: Retention,
         changed: Callable[[str], None],
-        places: int,
+        types: InstanceTypes,
         look_again_s: float,
         sandbox: SandboxPlan | None = None,
         images: Images | None = None,
@@ -50,7 +51,7 @@ class Engine:
         self._runner = runner
         self._retention = retention
         self._look_again_s = look_again_s
-        self._dispatcher = Dispatcher(places)
+        self._dispatcher = Dispatcher(types)
         self._reconciler = Reconciler(
             store, runner, blobs, clock, self._dispatcher, changed, self.wake, sandbox, images
         )

@@ -52,6 +52,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: Imag
         inputs=layout.inputs,
         outputs=layout.outputs,
         environment=environment,
+        limits=attempt.limits,
         sandbox=None if image else sandbox,
         image=image,
     )
@@ -117,12 +118,12 @@ class Reconciler:
             await self._move(job, [AttemptStopped(self._clock.now())])
 
     async def _place(self, job: Job) -> None:
-        instance_type = self._dispatcher.place(job)
-        if instance_type is None:
+        grant = self._dispatcher.place(job)
+        if grant is None:
             await self._apply(job, [Waiting(self._dispatcher.why_waiting(job))])
             return
-        attempt = Attempt(attempt_id(job.id), self._runner.node, self._clock.now())
-        placed = await self._apply(job, [Placed(attempt, instance_type)])
+        attempt = Attempt(attempt_id(job.id), self._runner.node, self._clock.now(), grant.limits, grant.note)
+        placed = await self._apply(job, [Placed(attempt, grant.instance_type)])
         if placed is not None:
             await self._launch(placed, attempt)
 

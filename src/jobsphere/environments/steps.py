@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from jobsphere.domain.ports import EnvironmentBuildError, Workbench
 
 LAST_LINES = 40
-_KILLED = 128 + 9
 FREE_LINES, PROGRESS_EVERY_S = 10, 5.0
+_SIGNALLED = 128
+"""Codes above are those of signals."""
 _PROGRESS = re.compile(r"\s*(Built|Building|Downloaded|Downloading|Updated|Updating)\b")
 _NOISE = re.compile(
     r"\s*(Activate with|Creating virtual|Installed|Prepared|Resolved|Uninstalled|Using (CPython|Python|PyPy))\b"
@@ -75,8 +77,9 @@ class Steps:
             progress.line(masked)
 
         code = self.bench.run(argv, {**self.env, **(more or {})}, on_line)
-        if code == _KILLED:
-            lines.append("It was killed by SIGKILL, most likely for being out of memory.")
+        if code > _SIGNALLED:
+            cause = ", most likely for being out of memory" if code == _SIGNALLED + signal.SIGKILL else ""
+            lines.append(f"the installer was ended by signal {code - _SIGNALLED}{cause}; create the job again")
         if code:
             raise EnvironmentBuildError("\n".join([f"{what}:", *_telling(lines), next_step]))
 

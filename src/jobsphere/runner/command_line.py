@@ -8,6 +8,7 @@ import shutil
 
 from jobsphere.domain.attempt import AttemptPlan
 from jobsphere.domain.command import MODULES, substitute
+from jobsphere.runner.gpus import visible_gpus
 from jobsphere.runner.processes import ATTEMPT_VARIABLE
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -48,5 +49,8 @@ def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dic
         variables["VIRTUAL_ENV"] = prefix
     if any(p.target == MODULES for p in plan.inputs):
         variables["PYTHONPATH"] = posixpath.join(root, MODULES)
-    # The attempt's id is not the user's to change: leftovers are found by it.
-    return {**variables, **dict(plan.variables), ATTEMPT_VARIABLE: plan.attempt_id}
+    # Not the user's to change: leftovers are found by the id, and a GPU is one job's.
+    fixed = {ATTEMPT_VARIABLE: plan.attempt_id}
+    if plan.limits is not None:
+        fixed["CUDA_VISIBLE_DEVICES"] = visible_gpus(plan.limits.gpus)
+    return {**variables, **dict(plan.variables), **fixed}

@@ -58,6 +58,7 @@ class Container:
         prefix: str | None = None,
     ) -> None:
         self.root = ROOT
+        self.seen_as: Mapping[str, str] = {ROOT: ""}
         self._container = NamedContainer(image_plan.engine, f"jobsphere-{plan.attempt_id}")
         self._run_directory = run_directory
         self._plan = plan
@@ -178,9 +179,7 @@ class Container:
     def _give_files(self, owner: int | None) -> None:
         if owner is None:
             return
-        for name in ROOT_DIRECTORIES:
-            if os.path.isdir(self._at(name)):
-                change_owner(self._at(name), owner)
+        change_owner([self._at(name) for name in ROOT_DIRECTORIES if os.path.isdir(self._at(name))], owner)
 
     def _at(self, name: str) -> str:
         return os.path.join(self._run_directory, name)

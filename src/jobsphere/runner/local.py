@@ -21,8 +21,10 @@ from jobsphere.runner.frames import read_frames, whole_size
 from jobsphere.runner.rundir import (
     COLLECTED,
     CONTROL,
+    CUT,
     LOGS,
     OUTBOX,
+    RECORD_BYTES,
     RESERVE,
     ROOT_DIRECTORIES,
     RunDirectory,
@@ -148,6 +150,8 @@ class LocalRunner:
         except FileNotFoundError:
             return LogChunk((), offset, complete=seen.collected is not None)
         try:
+            if os.fstat(fd).st_size < offset <= (self._run(attempt_id).glance(CUT, int) or 0):
+                return LogChunk((), offset, complete=seen.collected is not None)
             frames, after = read_frames(fd, offset, limit_bytes)
         finally:
             os.close(fd)
@@ -284,11 +288,6 @@ class LocalRunner:
 def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
-    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, CONTROL):
-        member = run.at(name)
-        if os.path.isdir(member):
-            remove_tree(member)
-        else:
-            with suppress(FileNotFoundError):
-                os.unlink(member)
+    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
+        remove_tree(run.at(name))
     os.rename(path, tidied)

@@ -11,12 +11,15 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jobsphere.domain.attempt import ContainerEngine, EngineKind, ImagePlan, Limits
+from jobsphere.domain.attempt import ContainerEngine, EngineKind, ImagePlan
+from jobsphere.domain.capacity import Limits
+from jobsphere.runner.cgroups import cpu_shares
+from jobsphere.runner.command_line import SYSTEM_PATH
 from jobsphere.runner.image_pull import client, engine_environment
 
 HOST_IDS = 1_879_048_192
@@ -120,7 +123,10 @@ def limit_options(limits: Limits | None) -> Iterator[str]:
     if limits is not None:
         memory = str(limits.memory_bytes)
         yield from ("--memory", memory, "--memory-swap", memory, "--pids-limit", str(limits.pids))
-        yield from ("--cpus", f"{limits.cpus:g}")
+        if limits.cpu_burst:
+            yield from ("--cpu-shares", str(cpu_shares(limits)))
+        else:
+            yield from ("--cpus", f"{limits.cpus:g}")
 
 
 def bind(path: str, inside: str = "", *, read_only: bool = False) -> Iterator[str]:
@@ -134,12 +140,16 @@ def bind(path: str, inside: str = "", *, read_only: bool = False) -> Iterator[st
     yield from ("--mount", f"type=bind,src={path},dst={inside or path}{',readonly' * read_only}")
 
 
-def change_owner(top: str, owner: int) -> None:
-    """Of a whole tree; links themselves, not what they point at."""
-    for _, folders, files, fd in os.fwalk(top, follow_symlinks=False):
-        for name in (*folders, *files):
-            os.chown(name, owner, owner, dir_fd=fd, follow_symlinks=False)
-        os.fchown(fd, owner, owner)
+def change_owner(folders: Sequence[str], owner: int) -> None:
+    """Of whole trees, deeper than this language can walk; links themselves, not what they point at.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    argv = ["chown", "-R", "-h", "-P", f"{owner}:{owner}", "--", *folders]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": SYSTEM_PATH})
+    if done.returncode:
+        raise OSError(f"the job's files cannot be given to their user: {done.stderr.strip()[-300:]}")
 
 
 def write_private(path: str, text: str) -> None:

@@ -9,18 +9,25 @@ from datetime import UTC, datetime
 
 from jobsphere.domain.attempt import Ended, EndReason
 from jobsphere.domain.job import Phase
+from jobsphere.domain.limits import human_size
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
-from jobsphere.runner import sandbox
+from jobsphere.runner import cgroups, sandbox
+from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.container import Container
+from jobsphere.runner.group import end_group, make_group
 from jobsphere.runner.image_build import ImageBuild, end_build
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
-from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.room import NoRoomError, blame, is_full
+from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
+
+_KEPT_LOG_BYTES = 1 << 20
+"""What is kept of the log of a job that has filled the disk."""
 
 
 class Supervisor:
@@ -37,6 +44,7 @@ class Supervisor:
         self._builder = builder
         self._unseal = unseal
         sandbox.warm()
+        cgroups.find()
 
     def carry(self, path: str) -> None:
         """Carry the attempt of the run directory ``path`` to its ``collected`` record.
@@ -65,7 +73,7 @@ class Supervisor:
             if ended is None:
                 ended = self._attempt(bench) if run.claim() else _lost(bench)
                 run.record(EXIT, ended)
-            run.record(COLLECTED, collect(bench, ended))
+            run.record(COLLECTED, collect(bench, ended, _confinement(bench, None).seen_as))
         finally:
             bench.close()
 
@@ -84,7 +92,9 @@ class Supervisor:
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            ended = Program(bench, prefix, _confinement(bench, prefix, image)).finish()
+            ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench)).finish()
+            if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
+                blame(bench.run_directory.path)
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -92,6 +102,11 @@ class Supervisor:
             ended = _failed(bench, error.phase, str(error))
         except EnvironmentBuildError as error:
             ended = _failed(bench, Phase.ENVIRONMENT, str(error))
+        except NoRoomError as error:
+            bench.reaper.end_all()
+            _remove_files(bench.run_directory)
+            _cut_log(bench)
+            ended = _failed(bench, phase, str(error))
         except OSError as error:
             ended = _failed(bench, phase, _words(error))
         finally:
@@ -117,8 +132,21 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
         return Container(path, bench.plan, bench.plan.image, image, prefix)
     if plan is None:
         return Unconfined(path)
-    run_folder = os.path.join(os.path.dirname(os.path.dirname(path)), "run")
-    return sandbox.Sandbox(path, plan, run_folder, prefix)
+    limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
+    return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None)
+
+
+def _remove_files(run: RunDirectory) -> None:
+    for name in ROOT_DIRECTORIES:
+        remove_tree(run.at(name))
+
+
+def _cut_log(bench: Bench) -> None:
+    size = bench.logs.size
+    if size > _KEPT_LOG_BYTES:
+        bench.run_directory.write(CUT, size)
+        bench.logs.cut(_KEPT_LOG_BYTES)
+        bench.log(f"The log was cut here: it had {human_size(size)}")
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
@@ -130,6 +158,7 @@ def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
 def _lost(bench: Bench) -> Ended:
     run = bench.run_directory
     run.free_reserve()
+    end_group(run)
     bench.reaper.end_all()
     _confinement(bench, None).end()
     if bench.plan.image is not None and bench.plan.environment is not None:

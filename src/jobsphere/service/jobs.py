@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from jobsphere.domain import limits
 from jobsphere.domain.artifact import File
-from jobsphere.domain.capacity import check_instance_types
+from jobsphere.domain.capacity import InstanceTypes
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
@@ -58,6 +58,7 @@ class Jobs:
         ids: Ids,
         wake: Callable[[str], None],
         images: Images,
+        types: InstanceTypes,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -68,6 +69,7 @@ class Jobs:
         self._ids = ids
         self._wake = wake
         self._images = images
+        self._types = types
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
 
     async def create(
@@ -236,6 +238,7 @@ class Jobs:
         parent: str,
     ) -> Submitted:
         _check(spec, name, desc, config, ttl)
+        self._types.check(spec.instance_types, spec.storage_bytes)
         config = _without_password(config, spec)
         spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
@@ -313,7 +316,6 @@ def parse_filter(text: str) -> tuple[JobStatus, ...] | None:
 def _check(spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | None) -> None:
     limits.check_spec(spec)
     check_one_size(spec.uploads())
-    check_instance_types(spec.instance_types)
     check_supported(spec)
     if spec.env.python_env is not None:
         environment_of(spec.env.python_env)
