@@ -364,7 +364,7 @@ class InsideImage(Protocol):
         ...
 
     def lend(self, folder: Path) -> None:
-        """Let programs in the image change this folder and, the first time, all that is in it; no hard link leads out."""
+        """Let programs in the image change this folder and all that is in it now; no hard link may lead out of it."""
         ...
 
     def take_back(self, folder: Path) -> None:
@@ -392,8 +392,7 @@ class EnvironmentBuilder(Protocol):
     ) -> BuiltEnvironment:
         """The prefix; built once however many ask at the same moment, never used half-built.
 
-        ``inside``: the image that it is for, and that it is built in. Without a version its interpreter is then the
-        image's ``python3``, else the server's own.
+        ``inside``: the image that it is for and built in, with its ``python3`` where no version is asked for.
 
         Raises:
             EnvironmentBuildError: no such interpreter, or the requirements cannot be satisfied.
