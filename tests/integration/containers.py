@@ -25,7 +25,10 @@ PROGRAMS = ("podman", "runc", "catatonit", "busybox", "docker-registry", "htpass
 _APPLETS = ("sh", "cat", "id", "kill", "ls", "sleep", "dd", "touch", "env", "pwd", "seq", "test", "chmod", "wc", "head")
 INTERPRETER = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
 _LIBRARY = Path(os.__file__).parent
-_NOT_NEEDED = r"/(__pycache__|test|tests|site-packages|idlelib|lib2to3|tkinter|turtledemo|ensurepip|config-[^/]*)(/|$)"
+_NOT_NEEDED = (
+    r"/(__pycache__|test|tests|site-packages|idlelib|lib2to3|tkinter|turtledemo|ensurepip|config-[^/]*|sitecustomize.py)"
+    r"(/|$)"
+)
 _RUNTIME = """#!{python}
 # Drops the limits that a host without CAP_SYS_RESOURCE lets nobody raise, and hands over to runc.
 import json, os, sys
@@ -87,8 +90,11 @@ class Podman:
             _add_busybox(tar)
         self("import", "--change", "ENV PATH=/opt/own:/bin", "--change", "ENV OF_IMAGE=yes", str(archive), reference)
 
-    def make_glibc(self, reference: str = GLIBC, python: str = "") -> None:
-        """Import a root file system of busybox and what the interpreter of these tests needs, itself in ``python``."""
+    def make_glibc(self, reference: str = GLIBC, python: str = "", user: int = 0) -> None:
+        """Import a root file system of busybox and what the interpreter of these tests needs, itself in ``python``.
+
+        That folder is for ``user`` only. A module ``of_image`` is installed there.
+        """
         archive = self.folder / "glibc.tar"
         with tarfile.open(archive, "w") as tar:
             _add_busybox(tar)
@@ -96,7 +102,11 @@ class Podman:
                 loader = path.name.startswith("ld-")
                 tar.add(path.resolve(), str(path).lstrip("/") if loader else f"lib/{path.name}")
             if python:
+                folder = tarfile.TarInfo(python)
+                folder.type, folder.mode, folder.uid = tarfile.DIRTYPE, 0o700, user
+                tar.addfile(folder)
                 add_python(tar, python)
+                tar.addfile(tarfile.TarInfo(f"{python}/lib/{INTERPRETER.name}/site-packages/of_image.py"))
         self("import", "--change", "ENV PATH=/usr/local/bin:/bin", str(archive), reference)
 
     def close(self) -> None:

@@ -144,7 +144,7 @@ def test_caches_go_when_they_do_not_fit_and_not_during_a_build(tmp_path: Path) -
     assert not (tmp_path / "cache.removed").exists()
 
 
-def test_what_a_build_script_left_without_permissions_goes_as_well(tmp_path: Path) -> None:
+def test_what_a_build_script_left_without_permissions_and_all_too_deep_goes_as_well(tmp_path: Path) -> None:
     prefix = tmp_path / "environments" / "half"
     closed = prefix / "closed"
     (closed / "inner").mkdir(parents=True)
@@ -152,12 +152,13 @@ def test_what_a_build_script_left_without_permissions_goes_as_well(tmp_path: Pat
     outside = tmp_path / "outside"
     outside.mkdir(mode=0o755)
     (prefix / "link").symlink_to(outside)
+    dig = f"import os; os.chdir({str(prefix)!r}); [(os.mkdir('d'), os.chdir('d')) for _ in range(3000)]"
+    subprocess.run([sys.executable, "-c", dig], check=True)
     (closed / "inner").chmod(0)
     closed.chmod(0)
     as_nobody = os.geteuid() == 0  # whom permissions do not hold up proves nothing
     if as_nobody:
-        for path in (tmp_path, tmp_path / "environments", prefix, closed, closed / "inner"):
-            os.chown(path, 65534, 65534)
+        subprocess.run(["chown", "-hR", "65534:65534", tmp_path], check=True)
     forked = os.fork()
     if forked == 0:
         code = 1

@@ -31,6 +31,7 @@ from jobsphere.pythonspec import environment_of
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 ONE, TWO, THREE = (f"a{n}-{os.getpid()}" for n in (1, 2, 3))
 """Attempts have names that no other process has: what is left of one is killed wherever it is on this machine."""
+DAC_OVERRIDE = 1
 SHOW = 'python -c "import sys, alpha; print(alpha.version, sys.prefix)"'
 
 
@@ -105,7 +106,10 @@ async def test_packages_and_local_modules_are_there_and_the_next_job_is_warm(
     with zipfile.ZipFile(module, "w") as archive:
         archive.writestr("local.py", "word = 'of the job'\n")
     inputs = (node.input(module.getvalue(), MODULES, unpack=True, into_target=True),)
-    show = "import alpha, local, sys; print(alpha.version, local.word, '%d.%d' % sys.version_info[:2], sys.base_prefix)"
+    show = (
+        "import alpha, local, of_image, sys;"
+        "print(alpha.version, local.word, '%d.%d' % sys.version_info[:2], sys.base_prefix)"
+    )
     cmd = f'python -c "{show}"; echo $VIRTUAL_ENV; touch $VIRTUAL_ENV/x $VIRTUAL_ENV/bin/python || echo safe'
 
     seen = await node.run(cmd, ONE, image=image, inputs=inputs, environment=wants(index, "alpha"))
@@ -144,8 +148,21 @@ async def test_a_source_package_is_built_in_the_image_without_rights_on_this_hos
     )
 
     assert succeeded(seen), await log(node)
+    rights = f"{1 << DAC_OVERRIDE:016x}"
     ids = ["0", "1879048192"] if os.geteuid() == 0 else ["0", str(os.geteuid())]
-    assert await node.text(name=ONE) == f"([True, False, False], [], {ids}, '{0:016x}')\n"
+    assert await node.text(name=ONE) == f"([True, False, False], [], {ids}, {rights!r})\n"
+
+
+async def test_a_build_that_digs_deep_in_its_prefix_harms_nobody(node: Node, image: ImagePlan, index: Index) -> None:
+    down = "[(os.path.isdir('d') or os.mkdir('d'), os.chdir('d')) for _ in range(3000)]"
+    dig = f"import os; os.chdir(os.environ['JOBSPHERE_BUILD']); {down}; os.chdir('/')"
+    make_source(index.folder, "digger", f"exec({dig!r}, {{}})")
+
+    seen = await node.run("true", ONE, image=image, environment=wants(index, "digger"))
+
+    assert succeeded(seen), await log(node)
+    assert (prefixes(node)[0] / "d" / "d").stat().st_uid == os.geteuid()
+    await until(lambda: trim(node.data, 0) and not prefixes(node), "the end of its use")
 
 
 async def test_what_cannot_be_resolved_is_told_in_the_resolvers_words(
@@ -288,11 +305,11 @@ async def test_eviction_spares_one_in_use(node: Node, image: ImagePlan, index: I
     await until(lambda: trim(node.data, 0) and not prefixes(node), "the end of its use")
 
 
-async def test_another_image_of_the_same_name_has_an_environment_of_its_own(
+async def test_an_image_is_known_by_its_content_and_may_keep_its_python_for_its_users(
     node: Node, image: ImagePlan, index: Index, podman: Podman
 ) -> None:
     assert succeeded(await node.run(SHOW, ONE, image=image, environment=wants(index, "alpha")))
-    podman.make_glibc("localhost/other:1", python="usr/local/x/../")
+    podman.make_glibc("localhost/other:1", python="usr/local", user=1000)
     podman("tag", PYTHON, "localhost/same:1")
 
     same = await node.run(

@@ -350,28 +350,21 @@ class Workbench(Protocol):
 
 
 class InsideImage(Protocol):
-    """An image that programs of a build run in, instead of the node's own system.
-
-    What they see of the node they see by its own path: so a prefix that is built in there is where it stays.
-    """
+    """An image that programs of a build run in. What they see of the node they see by its own path."""
 
     image_id: str
     """Its content, not its name: 64 hex digits."""
 
     def bench(self, read: Sequence[Path], write: Sequence[Path]) -> Workbench:
-        """A workbench that runs programs in the image.
+        """A workbench that runs programs in the image; the first word of their ``argv`` is a path.
 
-        They see of the node these files and folders and no more, have no rights on it beyond, and get the variables
-        that they are given besides the image's own (``HOME`` and ``TMPDIR`` are a folder that goes with them). When
-        :meth:`Workbench.run` returns or raises, nothing of them is left. The first word of its ``argv`` is a path.
+        They see of the node these files and folders and no more, and get the variables that they are given besides the
+        image's own; ``HOME`` and ``TMPDIR`` are a folder that goes with them. After a run nothing of them is left.
         """
         ...
 
     def lend(self, folder: Path) -> None:
-        """Let programs in the image change this folder and, the first time, all that is in it by now.
-
-        No file in it may have another link elsewhere: whoever may change it here could change it there.
-        """
+        """Let programs in the image change this folder and all that is in it now; no hard link may lead out of it."""
         ...
 
     def take_back(self, folder: Path) -> None:
@@ -399,8 +392,7 @@ class EnvironmentBuilder(Protocol):
     ) -> BuiltEnvironment:
         """The prefix; built once however many ask at the same moment, never used half-built.
 
-        ``inside``: the image that it is for, and that it is built in. Without a version its interpreter is then the
-        image's ``python3``, else the server's own.
+        ``inside``: the image that it is for and built in, with its ``python3`` where no version is asked for.
 
         Raises:
             EnvironmentBuildError: no such interpreter, or the requirements cannot be satisfied.

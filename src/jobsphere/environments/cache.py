@@ -35,7 +35,6 @@ from jobsphere.environments import conda
 from jobsphere.environments.conda import DEFAULT_ALIAS
 from jobsphere.environments.disk import lock_is_free, open_lock, seal, sync_file_system, write_durably
 from jobsphere.environments.eviction import BUILDS_LOCK, clear
-from jobsphere.environments.filling import fill_in_image, fill_on_host
 from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH
 
 POLL_S = 0.1
@@ -146,6 +145,8 @@ class CachedEnvironments:
     def _build(
         self, environment: PythonEnvironment, prefix: Path, bench: Workbench, inside: InsideImage | None
     ) -> None:
+        from jobsphere.environments.filling import fill_in_image, fill_on_host  # who finds one does not pay for it
+
         began = time.monotonic()
         clear(prefix)
         what = _summary(environment, inside)

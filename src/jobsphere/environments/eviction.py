@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobsphere.environments.disk import lock_is_free, open_lock, remove_tree, sync_folder
+from jobsphere.environments.disk import lock_is_free, open_lock, remove_tree, sync_folder, walk
 from jobsphere.environments.orphans import end_orphans
 
 BUILD_MARK = "JOBSPHERE_BUILD"
@@ -85,7 +85,7 @@ def disk_usage(folder: Path, alone: bool = False) -> int:
 
 
 def _files(folder: Path) -> Generator[os.stat_result]:
-    for where, _, names in os.walk(folder):
+    for where, names in walk(folder):
         for name in names:
             try:
                 yield os.lstat(os.path.join(where, name))

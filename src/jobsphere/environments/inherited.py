@@ -20,9 +20,10 @@ _NEEDED = re.compile(
 """The last line: how the operator sets up the installers, the logins of its indexes among it."""
 _NEEDED_IN_IMAGES = re.compile(
     r"(?i:all_proxy|http_proxy|https_proxy|no_proxy)"
-    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CLIENT_CERT|MAX_JOBS|UV_\w+"
+    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CLIENT_CERT|MAX_JOBS|UV_(?!PYTHON_)\w+"
 )
-"""Those that say how to reach the indexes. An image has its own programs, compilers, language and home."""
+"""Those that say how to reach the indexes. An image has its own programs, compilers, language and home, and no Python
+is fetched in there."""
 _NOT_NEEDED = re.compile(
     r"UV_PUBLISH_\w+|UV_PROJECT|UV_PROJECT_ENVIRONMENT|UV_PYTHON|UV_SYSTEM_PYTHON|UV_WORKING_DIR|UV_ENV_FILE"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -77,7 +78,8 @@ class Steps:
 
         code = self.bench.run(argv, {**self.env, **(more or {})}, on_line)
         if code > _SIGNALLED:
-            lines.append(f"the installer was ended by signal {code - _SIGNALLED}; create the job again")
+            cause = ", most likely for being out of memory" if code == _SIGNALLED + signal.SIGKILL else ""
+            lines.append(f"the installer was ended by signal {code - _SIGNALLED}{cause}; create the job again")
         if code:
             raise EnvironmentBuildError("\n".join([f"{what}:", *_telling(lines), next_step]))
 

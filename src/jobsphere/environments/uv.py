@@ -74,10 +74,20 @@ class Uv:
     def fill_prefix(self, prefix: Path, python: str) -> None:
         """As :meth:`make_prefix`, of a folder that is there, with an interpreter that is there: none is fetched.
 
+        What is installed for that interpreter can be imported as well; what is installed into the prefix comes before.
+
         Raises:
             EnvironmentBuildError: there is no such interpreter.
         """
-        argv = [*self._program, "venv", "--directory", "/", "--no-project", "--allow-existing"]
+        argv = [
+            *self._program,
+            "venv",
+            "--directory",
+            "/",
+            "--no-project",
+            "--allow-existing",
+            "--system-site-packages",
+        ]
         self._steps.run(
             [*argv, "--no-managed-python", "--no-python-downloads", "--python", python, "--", str(prefix)],
             f"{python} cannot be used",

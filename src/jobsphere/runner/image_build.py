@@ -7,7 +7,7 @@ network, as the builds of other jobs are: package indexes and proxies are where 
 from __future__ import annotations
 
 import os
-import stat
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +16,7 @@ from jobsphere.domain.attempt import AttemptPlan, ImagePlan
 from jobsphere.domain.ports import EnvironmentBuildError, Workbench
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.bench import Bench
+from jobsphere.runner.command_line import SYSTEM_PATH
 from jobsphere.runner.image_pull import Image, client, engine_environment
 from jobsphere.runner.named_container import (
     NamedContainer,
@@ -31,7 +32,6 @@ from jobsphere.runner.named_container import (
 _VARIABLES, _SCRATCH = "build.list", "build.tmp"
 _SCRATCH_INSIDE = "/tmp"  # noqa: S108 - of the container, and its own
 _MARKS = "JOBSPHERE_"
-_FOLDER_MODE = 0o755
 
 
 class ImageBuild:
@@ -104,7 +104,8 @@ class _BenchInside:
         scratch, variables = (self._bench.run_directory.at(name) for name in (_SCRATCH, _VARIABLES))
         _make_scratch(scratch, owner_of(self._plan))
         options = ["run", "--name", _name(plan), "--label", f"jobsphere.attempt={plan.attempt_id}"]
-        options += [*common_options(engine), "--cap-drop", "all", "--network", "host", "--workdir", "/"]
+        options += [*common_options(engine), "--network", "host", "--workdir", "/"]
+        options += ["--cap-drop", "all", "--cap-add", "DAC_OVERRIDE"]  # to read what the image keeps for its users
         options += [*user_options(engine, owner_of(self._plan)), *limit_options(plan.limits)]
         try:
             write_private(variables, _listed(env))
@@ -154,11 +155,8 @@ def _listed(env: Mapping[str, str]) -> str:
 
 
 def _open_to_readers(top: str) -> None:
-    """Everybody may read, and nobody runs a file as somebody else."""
-    os.chmod(top, _FOLDER_MODE)
-    for _, folders, files, fd in os.fwalk(top, follow_symlinks=False):
-        for name in (*folders, *files):
-            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
-                executable = stat.S_ISDIR(mode) or mode & 0o111
-                os.chmod(name, _FOLDER_MODE if executable else 0o644, dir_fd=fd)
+    """Everybody may read, and nobody runs a file as somebody else. Links are left alone, and no tree is too deep."""
+    argv = ["chmod", "-R", "u=rwX,go=rX,a-s", "--", top]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": SYSTEM_PATH})
+    if done.returncode:
+        raise OSError(f"the environment cannot be made readable: {done.stderr.strip()[-300:]}")
