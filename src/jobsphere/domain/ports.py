@@ -232,6 +232,14 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def projects(self) -> Sequence[str]:
+        """The ids of all projects that may hold a blob."""
+        ...
+
+    async def drop(self, project_id: str) -> None:
+        """Free all bytes of a project that is gone: nobody refers to any of them."""
+        ...
+
     async def remove(
         self, project_id: str, sha256s: Iterable[str], wanted: Callable[[set[str]], Awaitable[set[str]]]
     ) -> None:
