@@ -162,8 +162,8 @@ class Proxy:
         except* OSError as gone:
             _log.debug("proxy tunnel broken", cause=str(gone.exceptions[0]))
         finally:
-            await _close(up_writer, self._limits.request_s)
             self._origins.forget(ours)
+            await _close(up_writer, self._limits.request_s)
 
 
 async def _pipe(reader: Reader, writer: Writer) -> None:

@@ -15,7 +15,7 @@ from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.audit import AuditQuery, AuditRow
 from jobsphere.domain.errors import InvalidArgumentError
 
-_AGO = re.compile(r"([0-9]{1,6})([mhd])")
+_AGO = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -29,7 +29,7 @@ def audit(
     data_dir: DataDir = None,
     json_: Annotated[Json, Parameter(name="--json")] = False,
 ) -> None:
-    """Show the audit log: every call and command that changed something or tried to, newest first.
+    """Show the audit log: every call and command that changed something or tried to, one a line, newest first (UTC).
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def audit(
     data_dir
         The data directory of the server.
     json_
-        Print a JSON array instead of a table.
+        Print a JSON array instead of lines.
     """
     from jobsphere import desk
 
@@ -55,7 +55,8 @@ def audit(
     if json_:
         print(json.dumps([{**asdict(r), "at": r.at.isoformat()} for r in rows], indent=2))  # noqa: T201
     else:
-        _show(list(rows))
+        for row in rows:
+            print(_line(row))  # noqa: T201
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -76,12 +77,6 @@ def moment(text: str, now: datetime) -> datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def _show(rows: list[AuditRow]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("At (UTC)", "Who", "What", "Target", "From", "Result")
-    for r in rows:
-        who = r.subject_name or r.subject_id or "(unknown)"
-        table.add_row(f"{r.at:%Y-%m-%d %H:%M:%S}", who, r.action, r.target, r.origin, r.result)
-    Console().print(table)
+def _line(row: AuditRow) -> str:
+    who = row.subject_name or row.subject_id or "(unknown)"
+    return f"{row.at:%Y-%m-%d %H:%M:%S}  {who}  {row.action}  {row.target or '-'}  from {row.origin}  {row.result}"
