@@ -24,6 +24,7 @@ from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
 from jobsphere.desk import desk_of, local_subject
+from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.engine.engine import Engine
@@ -144,7 +145,8 @@ class Server:
         data = JobData(store, blobs, runner, clock)
         desk = desk_of(store, data.drop)
         access = desk.access
-        identity = Identity(Tokens(key, clock), settings.tokens_required, local_subject().id, desk.account_store, clock)
+        tokens, provider = Tokens(key, clock), provider_of(settings)
+        identity = Identity(tokens, settings.tokens_required, local_subject().id, desk.account_store, clock, provider)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         images = images_of(settings, key)
         engine = Engine(
@@ -199,6 +201,23 @@ class Server:
 
         self._stack.push_async_callback(stop)
         return port
+
+
+def provider_of(settings: Settings) -> IdentityProvider | None:
+    """Who verifies tokens of the OpenID provider, if one is set.
+
+    Raises:
+        FailedPreconditionError: it is not said for whom its tokens must be meant.
+    """
+    if not settings.oidc_issuer:
+        return None
+    if not settings.oidc_audience:
+        raise FailedPreconditionError(
+            "setting oidc_audience: is empty; set it to the client id that oidc_issuer knows this server by"
+        )
+    from jobsphere.oidc import OidcProvider, OidcSettings
+
+    return OidcProvider(OidcSettings(settings.oidc_issuer, settings.oidc_audience, settings.oidc_subject_claim))
 
 
 def sandbox_of(settings: Settings) -> SandboxPlan | None:
