@@ -86,6 +86,7 @@ async def test_who_makes_a_project_is_its_admin_at_once(world: World) -> None:
     assert (project.labels, project.settings, project.limits) == (LABELS, b"s", b"l")
     ((binding, account),) = (await world.grants.page(bob, Scope.PROJECT, project.id))[0]
     assert (binding.role_id, account.id) == ("datasphere.community-projects.admin", bob.id)
+    await world.projects.update(bob, project.id, lambda p: replace(p, description="of bob"))
     with pytest.raises(PermissionDeniedError, match=r"datasphere\.community-projects\.editor"):
         await world.projects.delete(bob, PROJECT)
     with pytest.raises(InvalidArgumentError, match="community_id"):

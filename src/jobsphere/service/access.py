@@ -46,6 +46,7 @@ class Access:
         self._accounts = accounts
         self._monotonic = monotonic
         self._known: dict[str, _Known] = {}
+        self._generation = 0
         self._communities: dict[str, str] = {}
 
     async def require(self, who: Subject, project_id: str, action: Action, kind: str = "", id_: str = "") -> None:
@@ -110,6 +111,7 @@ class Access:
 
     def forget(self) -> None:
         """Look everything up anew: called after each change of roles."""
+        self._generation += 1
         self._known.clear()
 
     async def _on_project(self, who: Subject, project_id: str, community_id: str) -> Level:
@@ -119,12 +121,14 @@ class Access:
     async def _roles(self, who: Subject) -> _Roles:
         known = self._known.get(who.id)
         if known is None or self._monotonic() >= known.look_again_at:
-            look_again_at = self._monotonic() + LOOK_AGAIN_S
+            look_again_at, generation = self._monotonic() + LOOK_AGAIN_S, self._generation
             roles: defaultdict[str, list[Role]] = defaultdict(list)
             for binding in await self._accounts.bindings_of(who.id):
                 roles[binding.resource_id].append(binding.role)
             known = _Known(roles, look_again_at)
-            _remember(self._known, who.id, known)
+            # What was read before a change must not be remembered after it.
+            if generation == self._generation:
+                _remember(self._known, who.id, known)
         return known.roles
 
     async def _community_of(self, project_id: str) -> str | None:
