@@ -10,7 +10,7 @@ from tests.unit.world import COMMUNITY, NOW, PROJECT, WHO, World, a_file, a_spec
 
 from jobsphere.domain.access import Scope
 from jobsphere.domain.accounts import Account, AccountKind
-from jobsphere.domain.attempt import Started
+from jobsphere.domain.attempt import LogFrame, LogStream, Started
 from jobsphere.domain.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -210,6 +210,18 @@ async def test_roles_count_at_once_where_they_are_given_and_taken(world: World) 
         await world.grants.replace(WHO, scope, resource_id, [])
     with pytest.raises(NotFoundError):
         await world.projects.get(bob, PROJECT)
+
+
+async def test_a_log_that_is_followed_ends_with_the_role(world: World) -> None:
+    job = await world.running()
+    bob = await a_member(world, role="viewer")
+    await world.runner.write(attempt(job), LogFrame(LogStream.OUT, 1, b"one\n"))
+    stream = world.logs.stream(bob, job.id, 0)
+    assert (await anext(stream)).frames[0].content == b"one\n"
+    await world.grants.replace(WHO, Scope.PROJECT, PROJECT, [])
+    await world.runner.write(attempt(job), LogFrame(LogStream.OUT, 1, b"two\n"))
+    with pytest.raises(NotFoundError, match=f"there is no job '{job.id}'"):
+        await anext(stream)
 
 
 async def test_a_change_by_another_process_counts_within_a_second(world: World) -> None:

@@ -146,6 +146,8 @@ class Logs:
         reader = self._readers.enter(job_id)
         try:
             async for chunk in self._follow(job, offset):
+                # A log is followed for hours: a role may have been taken away meanwhile.
+                await self._access.require(who, job.project_id, Action.JOB_VIEW, "job", job_id)
                 self._readers.offer(reader)
                 yield chunk
                 self._readers.took(reader, chunk)

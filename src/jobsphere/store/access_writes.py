@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from jobsphere.domain.access_ports import Removal
 from jobsphere.domain.errors import AlreadyExistsError, no_such
 from jobsphere.store import access_statements as sql
+from jobsphere.store import statements
 from jobsphere.store.records import Row
 from jobsphere.store.statements import Statement
 from jobsphere.store.writer import Work
-from jobsphere.store.writes import add_row, run, store_operation, store_project
+from jobsphere.store.writes import add_row, run, store_operation
 
 Connection = sqlite3.Connection
 
@@ -84,7 +85,8 @@ def create_project(project: Row, owner: Row | None, operation: Row | None) -> Wo
         community_id = str(project["community_id"])
         if _absent(connection, sql.GET_COMMUNITY, community_id):
             raise no_such("community", community_id)
-        store_project(connection, project)
+        taken = f"there is a project {project['name']!r} in this community already, or one of its id"
+        add_row(connection, statements.ADD_PROJECT, project, taken)
         _own(connection, owner, operation)
 
     return work

@@ -115,8 +115,8 @@ class MemoryJobStore:
             raise no_such("operation", operation_id)
         return self._operations[operation_id]
 
-    async def add_project(self, project: Project) -> None:
-        """Store a new project."""
+    def add_project(self, project: Project) -> None:
+        """Store a new project; for the store of teams."""
         names = {(p.community_id, p.name) for p in self._projects.values()}
         if project.id in self._projects or (project.community_id, project.name) in names:
             raise AlreadyExistsError(

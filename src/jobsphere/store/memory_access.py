@@ -156,7 +156,7 @@ class MemoryTeams:
         await self.get_community(project.community_id)
         if owner is not None:
             self._accounts.require(owner.account_id)
-        await self._jobs.add_project(project)
+        self._jobs.add_project(project)
         await self._own(project.id, owner, operation)
 
     async def update_project(self, new: Project, was: Project, operation: Operation) -> bool:

@@ -34,7 +34,6 @@ from jobsphere.store.records import (
     job_row,
     load,
     operation_row,
-    project_row,
     to_micros,
     to_operation,
     to_project,
@@ -171,10 +170,6 @@ class SqliteJobStore:
         if row is None:
             raise no_such("operation", operation_id)
         return to_operation(row)
-
-    async def add_project(self, project: Project) -> None:
-        """Store a new project."""
-        await self._writer.write(writes.add_project(project_row(project)))
 
     async def get_project(self, project_id: str) -> Project:
         """The project."""

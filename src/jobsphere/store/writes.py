@@ -59,19 +59,8 @@ def add_operation(operation: Row) -> Work[None]:
     return lambda connection: store_operation(connection, operation)
 
 
-def add_project(project: Row) -> Work[None]:
-    """A new project."""
-    return lambda connection: store_project(connection, project)
-
-
 def _guard(was: Job) -> Row:
     return {"was_id": was.id, "was_version": was.version, "was_status": was.status.value}
-
-
-def store_project(connection: sqlite3.Connection, project: Row) -> None:
-    """Add a project within somebody's transaction."""
-    taken = f"there is a project {project['name']!r} in this community already, or one of its id"
-    add_row(connection, sql.ADD_PROJECT, project, taken)
 
 
 def run(connection: sqlite3.Connection, statement: Statement, values: Row) -> int:
