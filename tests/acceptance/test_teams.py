@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,9 +15,20 @@ from yandex.cloud.datasphere.v2.project_service_pb2 import DeleteProjectRequest,
 from yandex.cloud.datasphere.v2.project_service_pb2_grpc import ProjectServiceStub
 
 from tests.acceptance.jobfiles import write_script
+from tests.acceptance.test_sdk import python
 from tests.grpc_client import Api
 from tests.live import BIN, HANG_S, Client, LiveServer, live_server, wait_for
 
+WITH_OWN_TOKEN = """
+import sys
+import yandexcloud
+from yandex.cloud.datasphere.v2.project_service_pb2 import GetProjectRequest
+from yandex.cloud.datasphere.v2.project_service_pb2_grpc import ProjectServiceStub
+
+endpoint, ca, token, project = sys.argv[1:]
+sdk = yandexcloud.SDK(endpoint=endpoint, root_certificates=open(ca, "rb").read(), token=token)
+print(sdk.client(ProjectServiceStub).Get(GetProjectRequest(project_id=project)).name)
+"""
 TEAM = """
 import sys
 import yandexcloud
@@ -152,6 +162,9 @@ def test_a_users_life_through_the_vendors_client(desk: Desk, tmp_path: Path) -> 
     # The client's own way: a long-lived token by -t, which it exchanges.
     without = Client({k: v for k, v in client.exports.items() if k != "YC_IAM_TOKEN"}, client.base)
     assert project in without.run("-t", token, "project", "get", "--id", project, cwd=tmp_path)
+    ca = client.exports["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]
+    endpoint = f"127.0.0.1:{desk.server.ports['grpc']}"
+    assert python(client, WITH_OWN_TOKEN, endpoint, ca, token, project, cwd=tmp_path) == "default\n"
 
     (credential,) = desk.json("token", "list", "ann")
     desk("token", "revoke", credential["id"])
@@ -186,11 +199,7 @@ def test_the_sdk_makes_changes_and_deletes_a_team(desk: Desk, tmp_path: Path) ->
     client = desk.server.client()
     endpoint = f"127.0.0.1:{desk.server.ports['grpc']}"
     ca, token = client.exports["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"], client.exports["YC_IAM_TOKEN"]
-    done = subprocess.run(
-        [sys.executable, "-c", TEAM, endpoint, ca, token, account], cwd=tmp_path, env=client.environ,
-        capture_output=True, text=True, timeout=HANG_S, check=False,
-    )  # fmt: skip
-    assert "all done" in done.stdout, done.stdout + done.stderr
+    assert "all done" in python(client, TEAM, endpoint, ca, token, account, cwd=tmp_path)
 
 
 def test_a_project_goes_with_its_files_when_no_job_is_under_way(desk: Desk) -> None:

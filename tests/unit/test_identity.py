@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.world import NOW, WHO, CountedIds, StandingClock
+from tests.unit.world import NOW, CountedIds, StandingClock
 
 from jobsphere.domain.access_ports import ExternalIdentity
 from jobsphere.domain.accounts import AccountKind
@@ -27,6 +27,7 @@ from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.memory_access import MemoryAccounts
 
+BOSS = operator("boss")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 JWT = "eyJhbGciOi.eyJzdWIi.c2ln"
@@ -54,8 +55,8 @@ class Gate:
 
     async def long_token(self, name: str = "ann", life: timedelta = DAY) -> tuple[str, Subject, str]:
         """An account with a token: its text, the account as a subject, the token's id."""
-        account = await self.accounts.add(WHO, name, AccountKind.USER)
-        credential, text = await self.accounts.create_token(WHO, name, "laptop", life)
+        account = await self.accounts.add(BOSS, name, AccountKind.USER)
+        credential, text = await self.accounts.create_token(BOSS, name, "laptop", life)
         return text, Subject(account.id, name), credential.id
 
     async def who(self, token: str) -> Subject:
@@ -167,7 +168,7 @@ async def test_a_token_of_an_account_is_never_taken_for_the_operator_where_none_
     token, ann, credential_id = await gate.long_token()
     short, _ = await gate.identity.issue(token, "oauth")
     assert await gate.who(token) == ann
-    await gate.accounts.revoke_token(WHO, credential_id)
+    await gate.accounts.revoke_token(BOSS, credential_id)
     gate.pass_by(LOOK_AGAIN_S)
     await gate.refused(token)
     await gate.refused(short)
@@ -179,12 +180,12 @@ async def test_a_revoked_token_and_the_short_ones_of_it_end_within_a_second() ->
     token, ann, credential_id = await gate.long_token()
     short, _ = await gate.identity.issue(token, "oauth")
     assert [await gate.who(t) for t in (token, short)] == [ann, ann]
-    await gate.accounts.revoke_token(WHO, credential_id)
+    await gate.accounts.revoke_token(BOSS, credential_id)
     gate.pass_by(LOOK_AGAIN_S)
     assert "revoked" in await gate.refused(token)
     assert "revoked" in await gate.refused(short)
     with pytest.raises(NotFoundError):
-        await gate.accounts.revoke_token(WHO, credential_id)
+        await gate.accounts.revoke_token(BOSS, credential_id)
 
 
 async def test_a_token_is_looked_up_once_a_second() -> None:
@@ -202,7 +203,7 @@ async def test_with_an_account_go_its_tokens() -> None:
     gate = a_gate()
     token, _, _ = await gate.long_token()
     short, _ = await gate.identity.issue(token, "oauth")
-    await gate.accounts.remove(WHO, "ann")
+    await gate.accounts.remove(BOSS, "ann")
     await gate.refused(token)
     await gate.refused(short)
 
@@ -224,12 +225,12 @@ async def test_a_short_token_ends_with_its_long_one_and_makes_no_other() -> None
 async def test_a_providers_token_speaks_for_the_account_of_its_subject() -> None:
     gate = a_gate(provider=OneProvider())
     assert "jobsphere user add" in await gate.refused(JWT)
-    account = await gate.accounts.add(WHO, "ann", AccountKind.USER, "sub-1")
+    account = await gate.accounts.add(BOSS, "ann", AccountKind.USER, "sub-1")
     assert await gate.who(JWT) == Subject(account.id, "ann")
     short, expires = await gate.identity.issue(JWT, "jwt")
     assert expires == NOW + HOUR
     assert await gate.who(short) == Subject(account.id, "ann")
-    await gate.accounts.remove(WHO, account.id)
+    await gate.accounts.remove(BOSS, account.id)
     gate.pass_by(LOOK_AGAIN_S)
     await gate.refused(short)
     await gate.refused(JWT)
@@ -264,15 +265,19 @@ async def test_accounts_and_tokens_have_names() -> None:
     await gate.long_token()
     for bad in ("", "-x", "sp ace", "x" * 64, "new\nline"):
         with pytest.raises(InvalidArgumentError, match="name"):
-            await gate.accounts.add(WHO, bad, AccountKind.USER)
+            await gate.accounts.add(BOSS, bad, AccountKind.USER)
         with pytest.raises(InvalidArgumentError, match="name"):
-            await gate.accounts.create_token(WHO, "ann", bad, HOUR)
+            await gate.accounts.create_token(BOSS, "ann", bad, HOUR)
+    with pytest.raises(InvalidArgumentError, match="the operator's own"):
+        await gate.accounts.add(BOSS, BOSS.id, AccountKind.USER)
+    with pytest.raises(InvalidArgumentError, match="external id"):
+        await gate.accounts.add(BOSS, "bob", AccountKind.USER, "x" * 256)
     for life in (timedelta(), timedelta(days=100_000)):
         with pytest.raises(InvalidArgumentError, match="days"):
-            await gate.accounts.create_token(WHO, "ann", "other", life)
+            await gate.accounts.create_token(BOSS, "ann", "other", life)
     with pytest.raises(AlreadyExistsError, match="laptop"):
-        await gate.accounts.create_token(WHO, "ann", "laptop", HOUR)
+        await gate.accounts.create_token(BOSS, "ann", "laptop", HOUR)
     with pytest.raises(NotFoundError, match="jobsphere user list"):
-        await gate.accounts.create_token(WHO, "bob", "laptop", HOUR)
-    ((credential, account),) = await gate.accounts.tokens(WHO, "ann")
+        await gate.accounts.create_token(BOSS, "bob", "laptop", HOUR)
+    ((credential, account),) = await gate.accounts.tokens(BOSS, "ann")
     assert (credential.name, account.name) == ("laptop", "ann")

@@ -39,6 +39,10 @@ class Accounts:
         only_operator(who, "add users")
         if not _NAME.fullmatch(name):
             raise InvalidArgumentError(f"name: {name!r} must have 1 to 63 of the characters a-z A-Z 0-9 - _ . @")
+        if name == who.id:
+            raise InvalidArgumentError(
+                f"name: {name!r} is the operator's own; the audit log could not tell the two apart"
+            )
         if len(external_id) > _MAX_EXTERNAL_CHARS:
             raise InvalidArgumentError(f"external id: has more than {_MAX_EXTERNAL_CHARS} characters")
         account = Account(self._ids.new(), name, kind, self._clock.now(), who.id, external_id)
