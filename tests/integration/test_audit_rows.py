@@ -134,7 +134,7 @@ async def test_a_caller_who_leaves_leaves_a_row(server: Rpcs) -> None:
 
 
 async def test_a_call_is_answered_though_its_row_cannot_be_stored_and_the_servers_log_has_it(server: Rpcs) -> None:
-    server.audit_faults.faults.fail("append")
+    server.audit_faults.fail("append")
     name = "ProjectJobService/DeleteAllData"
     with capture_logs() as lines:
         code, _, _ = await server.call(name, await ROWS[name].request(name, server), server.operator)

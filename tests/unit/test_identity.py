@@ -193,10 +193,10 @@ async def test_a_token_is_looked_up_once_a_second() -> None:
     token, _, _ = await gate.long_token()
     for _ in range(10):
         await gate.who(token)
-    assert gate.faults.faults.calls["holder"] == 1
+    assert gate.faults.calls["holder"] == 1
     gate.pass_by(LOOK_AGAIN_S)
     await gate.who(token)
-    assert gate.faults.faults.calls["holder"] == 2
+    assert gate.faults.calls["holder"] == 2
 
 
 async def test_with_an_account_go_its_tokens() -> None:

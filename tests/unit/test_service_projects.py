@@ -101,7 +101,7 @@ async def test_a_change_is_made_on_what_is_stored(world: World) -> None:
         edits.append(project.description)
         return replace(project, description=f"{project.description}+", labels=LABELS)
 
-    world.failing_teams.faults.fail("update_project")
+    world.failing_teams.fail("update_project")
     with pytest.raises(Exception, match="before it took effect"):
         await world.projects.update(WHO, PROJECT, edit)
     project, operation = await world.projects.update(WHO, PROJECT, edit)

@@ -37,7 +37,7 @@ class _Fault:
 
 
 class Faults:
-    """Which calls fail, and how often each was made."""
+    """What goes wrong in a store that fails, and what was asked of it."""
 
     def __init__(self) -> None:
         self._faults: list[_Fault] = []
@@ -59,8 +59,7 @@ class Faults:
         """Forget all faults."""
         self._faults.clear()
 
-    async def around(self, call: str, run: Callable[[], Awaitable[T]]) -> T:
-        """Make the call, or fail as it was told."""
+    async def _call(self, call: str, run: Callable[[], Awaitable[T]]) -> T:
         self.calls[call] += 1
         hits = [fault for fault in self._faults if fault.hits(call)]
         if any(not fault.after for fault in hits):
@@ -80,59 +79,59 @@ class FailingJobStore(Faults):
 
     async def add_job(self, job: Job, operation: Operation) -> None:
         """As the port says, or the fault."""
-        await self.around("add_job", lambda: self._inner.add_job(job, operation))
+        await self._call("add_job", lambda: self._inner.add_job(job, operation))
 
     async def get_job(self, job_id: str) -> Job:
         """As the port says, or the fault."""
-        return await self.around("get_job", lambda: self._inner.get_job(job_id))
+        return await self._call("get_job", lambda: self._inner.get_job(job_id))
 
     async def view_job(self, job_id: str) -> JobView:
         """As the port says, or the fault."""
-        return await self.around("view_job", lambda: self._inner.view_job(job_id))
+        return await self._call("view_job", lambda: self._inner.view_job(job_id))
 
     async def update_job(self, new: Job, was: Job, operation: Operation | None = None) -> bool:
         """As the port says, or the fault."""
-        return await self.around("update_job", lambda: self._inner.update_job(new, was, operation))
+        return await self._call("update_job", lambda: self._inner.update_job(new, was, operation))
 
     async def delete_job(self, job: Job, operation: Operation) -> bool:
         """As the port says, or the fault."""
-        return await self.around("delete_job", lambda: self._inner.delete_job(job, operation))
+        return await self._call("delete_job", lambda: self._inner.delete_job(job, operation))
 
     async def page_jobs(self, project_id: str, statuses: Sequence[JobStatus] | None, limit: int, token: str) -> JobPage:
         """As the port says, or the fault."""
-        return await self.around("page_jobs", lambda: self._inner.page_jobs(project_id, statuses, limit, token))
+        return await self._call("page_jobs", lambda: self._inner.page_jobs(project_id, statuses, limit, token))
 
     async def jobs_in(self, statuses: Sequence[JobStatus]) -> Sequence[Job]:
         """As the port says, or the fault."""
-        return await self.around("jobs_in", lambda: self._inner.jobs_in(statuses))
+        return await self._call("jobs_in", lambda: self._inner.jobs_in(statuses))
 
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:
         """As the port says, or the fault."""
-        return await self.around("expired_jobs", lambda: self._inner.expired_jobs(now, limit))
+        return await self._call("expired_jobs", lambda: self._inner.expired_jobs(now, limit))
 
     async def jobs_with_data(self, project_id: str) -> Sequence[Job]:
         """As the port says, or the fault."""
-        return await self.around("jobs_with_data", lambda: self._inner.jobs_with_data(project_id))
+        return await self._call("jobs_with_data", lambda: self._inner.jobs_with_data(project_id))
 
     async def unreferenced(self, project_id: str, sha256s: Iterable[str]) -> set[str]:
         """As the port says, or the fault."""
-        return await self.around("unreferenced", lambda: self._inner.unreferenced(project_id, sha256s))
+        return await self._call("unreferenced", lambda: self._inner.unreferenced(project_id, sha256s))
 
     async def add_operation(self, operation: Operation) -> None:
         """As the port says, or the fault."""
-        await self.around("add_operation", lambda: self._inner.add_operation(operation))
+        await self._call("add_operation", lambda: self._inner.add_operation(operation))
 
     async def get_operation(self, operation_id: str) -> Operation:
         """As the port says, or the fault."""
-        return await self.around("get_operation", lambda: self._inner.get_operation(operation_id))
+        return await self._call("get_operation", lambda: self._inner.get_operation(operation_id))
 
     async def get_project(self, project_id: str) -> Project:
         """As the port says, or the fault."""
-        return await self.around("get_project", lambda: self._inner.get_project(project_id))
+        return await self._call("get_project", lambda: self._inner.get_project(project_id))
 
     async def list_projects(self, community_id: str | None = None) -> Sequence[Project]:
         """As the port says, or the fault."""
-        return await self.around("list_projects", lambda: self._inner.list_projects(community_id))
+        return await self._call("list_projects", lambda: self._inner.list_projects(community_id))
 
     async def close(self) -> None:
         """As the port says; never fails."""

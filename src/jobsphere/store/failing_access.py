@@ -9,16 +9,16 @@ from jobsphere.store.failing import Faults
 T = TypeVar("T")
 
 
-class Failing(Generic[T]):
+class Failing(Faults, Generic[T]):
     """A store around another one, with faults. Without any it is the other one."""
 
     def __init__(self, inner: T) -> None:
+        super().__init__()
         self._inner = inner
-        self.faults = Faults()
 
     @property
     def store(self) -> T:
-        """The store to hand on."""
+        """Itself, as the port that it is."""
         return cast("T", self)
 
     def __getattr__(self, name: str) -> Any:
@@ -26,6 +26,6 @@ class Failing(Generic[T]):
         method = getattr(self._inner, name)
 
         async def call(*args: object, **options: object) -> object:
-            return await self.faults.around(name, lambda: method(*args, **options))
+            return await self._call(name, lambda: method(*args, **options))
 
         return call
