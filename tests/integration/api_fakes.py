@@ -169,8 +169,10 @@ class FakeProjects:
 
 
 class FakeIdentity:
+    good = TOKEN
+
     async def authenticate(self, authorization: str | None) -> Subject:
-        if authorization != f"Bearer {TOKEN}":
+        if authorization != f"Bearer {self.good}":
             raise UnauthenticatedError("no valid token")
         return Subject("alice")
 
@@ -186,8 +188,9 @@ class Fakes:
         self.jobs = FakeJobs(self.recorder)
         self.logs = FakeLogs(self.recorder)
         self.audit = MemoryAudit()
+        self.identity = FakeIdentity()
 
     def services(self) -> Services:
         projects = FakeProjects(self.recorder)
-        fakes = (self.jobs, FakeOperations(self.recorder), self.logs, projects, object(), object(), FakeIdentity())
+        fakes = (self.jobs, FakeOperations(self.recorder), self.logs, projects, object(), object(), self.identity)
         return Services(*(cast("Any", f) for f in fakes), Audit(self.audit, StandingClock()))

@@ -184,10 +184,13 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
             call = _Call(path, context, self._new_request_id)
             try:
                 await call.tell_ids()
-                call.who = await authenticate(_authorization(context))
+                authorization = _authorization(context)
+                call.who = await authenticate(authorization)
                 # Written here rather than yielded: a call that is cancelled closes the stream at once.
                 async with aclosing(cast(Any, function(call.who, request))) as answers:
                     async for answer in answers:
+                        # A stream lasts for hours: the token may have ended meanwhile.
+                        await authenticate(authorization)
                         await context.write(answer)
             except Exception as error:  # noqa: BLE001 - as above
                 await call.fail(error)
