@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -120,8 +121,21 @@ class Settings(BaseSettings):
     """The URL that conda channels without one are folders of: a mirror, perhaps. It may hold no login."""
     environment_cache_gb: Annotated[float, Field(ge=0)] = 50
     """How much disk built environments and the installers' caches may use, in GiB: unused ones go when it is more."""
+    oidc_issuer: str = ""
+    """The OpenID provider whose tokens are taken, by its issuer URL (https://…); empty for none."""
+    oidc_audience: str = ""
+    """Whom its tokens must be meant for: the client id that the provider knows this server by."""
+    oidc_subject_claim: Annotated[str, Field(min_length=1)] = "sub"
+    """The claim that names a user, as `jobsphere user add --external-id` has it: sub, or email (a verified one)."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     """How the server writes its own log on stderr."""
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer_is_safe(cls, value: str) -> str:
+        if value and not is_safe_url(value):
+            raise ValueError(f"{value!r} is no https:// URL (http:// is for this machine only)")
+        return value
 
     @property
     def tokens_required(self) -> bool:
@@ -142,6 +156,14 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what is fetched from there surely comes from there: by TLS, or from this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
 
 def load(options: Mapping[str, object], config: Path | None = None) -> Settings:

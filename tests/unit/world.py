@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.contract.ports_blobs import MemoryBlobStore
 from tests.contract.ports_memory_runner import MemoryRunner
 
+from jobsphere.domain.access_ports import TeamStore
 from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
 from jobsphere.domain.attempt import (
     Collected,
@@ -26,22 +27,27 @@ from jobsphere.domain.capacity import GIB, InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
-from jobsphere.domain.resource import Project, Subject
+from jobsphere.domain.resource import Community, Project, Subject
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.reconciler import Reconciler
-from jobsphere.service.access import Access, Tokens
+from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
+from jobsphere.service.communities import Communities
 from jobsphere.service.data import JobData
+from jobsphere.service.grants import Grants
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
 from jobsphere.store.failing import FailingJobStore
+from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
+from jobsphere.store.memory_access import MemoryAccounts, MemoryTeams
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-WHO = Subject("ann")
+WHO = Subject("ann", "ann", operator=True)
 PROJECT = "p" * 20
+COMMUNITY = "c" * 20
 DAY = timedelta(days=1)
 
 
@@ -114,12 +120,16 @@ class World:
     def __init__(self, folder: Path, places: int = 2) -> None:
         self.clock, self.ids, self.changes = StandingClock(), CountedIds(), Changes()
         self.seconds = 0.0
-        self.store = FailingJobStore(MemoryJobStore())
+        memory = MemoryJobStore()
+        self.store = FailingJobStore(memory)
+        self.accounts = MemoryAccounts(memory)
+        self.failing_teams = Failing[TeamStore](MemoryTeams(memory, self.accounts))
+        self.teams = self.failing_teams.store
         self.blobs = MemoryBlobStore(folder / "scratch")
         self.outbox = folder / "outbox"
         self.runner = MemoryRunner(self.outbox)
         self.readers = Readers(self.clock, lambda: self.seconds)
-        self.access = Access(Tokens(b"k" * 32, self.clock), required=False, local_user=WHO.id, store=self.store)
+        self.access = Access(self.store, self.teams, self.accounts, lambda: self.seconds)
         self.artifacts = Artifacts(self.blobs, PlainSigner(), self.clock)
         self.data = JobData(self.store, self.blobs, self.runner, self.clock)
         self.woken: list[str] = []
@@ -130,7 +140,11 @@ class World:
             self.woken.append, self.images, self.types,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
-        self.projects = Projects(self.store, self.access, self.clock, self.ids)
+        self.communities = Communities(self.teams, self.access, self.clock, self.ids)
+        self.projects = Projects(
+            self.store, self.teams, self.communities, self.access, self.data.drop, self.clock, self.ids
+        )
+        self.grants = Grants(self.accounts, self.access, self.clock, self.ids)
         self.dispatcher = Dispatcher(self.types)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
@@ -139,7 +153,8 @@ class World:
 
     async def open(self) -> World:
         """With its project."""
-        await self.store.add_project(Project(PROJECT, "default", "c" * 20, NOW, WHO.id))
+        await self.teams.add_community(Community(COMMUNITY, "default", NOW, WHO.id), None)
+        await self.teams.create_project(Project(PROJECT, "default", COMMUNITY, NOW, WHO.id), None, None)
         return self
 
     async def created(self, spec: JobSpec | None = None, ttl: timedelta | None = DAY) -> Job:

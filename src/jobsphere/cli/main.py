@@ -9,11 +9,15 @@ import sys
 
 from cyclopts import App
 
+from jobsphere.cli.audit import audit
 from jobsphere.cli.client_env import client_env
+from jobsphere.cli.community import app as community
 from jobsphere.cli.demo import demo
 from jobsphere.cli.environments import app as environments
 from jobsphere.cli.project import app as project
+from jobsphere.cli.token import app as token
 from jobsphere.cli.up import up
+from jobsphere.cli.user import app as user
 from jobsphere.domain.errors import JobsphereError
 
 app = App(
@@ -31,6 +35,10 @@ app.command(up)
 app.command(client_env)
 app.command(demo)
 app.command(project)
+app.command(community)
+app.command(user)
+app.command(token)
+app.command(audit)
 app.command(environments)
 
 

@@ -53,7 +53,7 @@ class JobPage:
 
 
 class JobStore(Protocol):
-    """Jobs, operations and projects. A write that returned is durable; all parts of one write happen or none does."""
+    """Jobs, operations, projects to read. A write that returned is durable; all of its parts happen or none does."""
 
     async def add_job(self, job: Job, operation: Operation) -> None:
         """Store a new job, the hashes that it refers to, and the operation of its call.
@@ -126,14 +126,6 @@ class JobStore(Protocol):
 
         Raises:
             NotFoundError: no such operation.
-        """
-        ...
-
-    async def add_project(self, project: Project) -> None:
-        """Store a new project.
-
-        Raises:
-            AlreadyExistsError: its id, or its name within the community, is taken.
         """
         ...
 
@@ -230,6 +222,14 @@ class BlobStore(Protocol):
         Raises:
             NotFoundError: the project does not hold it.
         """
+        ...
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of all projects that may hold a blob."""
+        ...
+
+    async def drop(self, project_id: str) -> None:
+        """Free all bytes of a project that is gone: nobody refers to any of them."""
         ...
 
     async def remove(

@@ -36,11 +36,10 @@ class _Fault:
         return True
 
 
-class FailingJobStore:
-    """:class:`jobsphere.domain.ports.JobStore` around another one, with faults. Without any it is the other one."""
+class Faults:
+    """What goes wrong in a store that fails, and what was asked of it."""
 
-    def __init__(self, inner: JobStore) -> None:
-        self._inner = inner
+    def __init__(self) -> None:
         self._faults: list[_Fault] = []
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
@@ -59,6 +58,24 @@ class FailingJobStore:
     def heal(self) -> None:
         """Forget all faults."""
         self._faults.clear()
+
+    async def _call(self, call: str, run: Callable[[], Awaitable[T]]) -> T:
+        self.calls[call] += 1
+        hits = [fault for fault in self._faults if fault.hits(call)]
+        if any(not fault.after for fault in hits):
+            raise UnavailableError(f"{call} failed, as the test wants it, before it took effect")
+        answer = await run()
+        if hits:
+            raise UnavailableError(f"{call} failed, as the test wants it, after it took effect")
+        return answer
+
+
+class FailingJobStore(Faults):
+    """:class:`jobsphere.domain.ports.JobStore` around another one, with faults. Without any it is the other one."""
+
+    def __init__(self, inner: JobStore) -> None:
+        super().__init__()
+        self._inner = inner
 
     async def add_job(self, job: Job, operation: Operation) -> None:
         """As the port says, or the fault."""
@@ -108,10 +125,6 @@ class FailingJobStore:
         """As the port says, or the fault."""
         return await self._call("get_operation", lambda: self._inner.get_operation(operation_id))
 
-    async def add_project(self, project: Project) -> None:
-        """As the port says, or the fault."""
-        await self._call("add_project", lambda: self._inner.add_project(project))
-
     async def get_project(self, project_id: str) -> Project:
         """As the port says, or the fault."""
         return await self._call("get_project", lambda: self._inner.get_project(project_id))
@@ -123,13 +136,3 @@ class FailingJobStore:
     async def close(self) -> None:
         """As the port says; never fails."""
         await self._inner.close()
-
-    async def _call(self, call: str, run: Callable[[], Awaitable[T]]) -> T:
-        self.calls[call] += 1
-        hits = [fault for fault in self._faults if fault.hits(call)]
-        if any(not fault.after for fault in hits):
-            raise UnavailableError(f"{call} failed, as the test wants it, before it took effect")
-        answer = await run()
-        if hits:
-            raise UnavailableError(f"{call} failed, as the test wants it, after it took effect")
-        return answer
