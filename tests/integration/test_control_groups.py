@@ -12,6 +12,7 @@ from supervisors import Node, gone, open_node, until
 from jobsphere.domain.attempt import DOCKER_STATS, SYSTEM_LOG, EndReason, LogStream, SandboxPlan, StopOrder
 from jobsphere.domain.capacity import Limits
 from jobsphere.runner import cgroups
+from jobsphere.runner.processes import attempt_mark
 
 MIB = 1 << 20
 LIMITS = Limits(1.0, 64 * MIB, pids=64)
@@ -26,9 +27,9 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
         yield opened
 
 
-def groups_of(name: str) -> list[str]:
-    folders = cgroups.find().folders.values()
-    return [path for folder in folders if os.path.isdir(path := f"{folder}/jobsphere-{name}")]
+def groups_of(node: Node) -> list[str]:
+    name = f"jobsphere-{attempt_mark(str(node.at()))}"
+    return [path for folder in cgroups.find().folders.values() if os.path.isdir(path := f"{folder}/{name}")]
 
 
 @needs_groups
@@ -39,7 +40,7 @@ async def test_a_program_that_takes_too_much_memory_is_told_so_with_its_peak(nod
     assert seen.ended
     assert (seen.ended.reason, seen.ended.code) == (EndReason.EXITED, 137)
     assert "Out of memory: the program's limit is 0.0625 GiB, at its peak it had 0.0625 GiB" in seen.ended.message
-    assert groups_of("a1") == []
+    assert groups_of(node) == []
 
 
 @needs_groups
@@ -57,7 +58,7 @@ async def test_a_fork_bomb_has_only_so_many_processes_and_is_ended_whole(node: N
     bomb = "bomb() { bomb | bomb & }; echo started; bomb 2>/dev/null; while :; do :; done"
     await node.runner.launch(node.plan(bomb, limits=LIMITS, sandbox=sandbox))
     await node.printed("started")
-    paths = groups_of("a1")
+    paths = groups_of(node)
     pids = next(path for path in paths if os.path.exists(f"{path}/pids.max"))
     await until(lambda: int(Path(pids, "pids.current").read_text()) > 32, "the bomb")
     assert int(Path(pids, "pids.max").read_text()) == 64
@@ -68,7 +69,7 @@ async def test_a_fork_bomb_has_only_so_many_processes_and_is_ended_whole(node: N
     assert seen.ended
     assert seen.ended.reason is EndReason.STOPPED
     assert all(gone(pid) for pid in held)
-    assert groups_of("a1") == []
+    assert groups_of(node) == []
 
 
 @needs_groups
@@ -78,7 +79,7 @@ async def test_cpus_are_a_quota_or_a_share(node: Node, burst: bool, file: str) -
         pytest.skip("the files are those of version 1")
     await node.runner.launch(node.plan("echo on; sleep 60", limits=Limits(0.5, 64 * MIB, 64, cpu_burst=burst)))
     await node.printed("on")
-    found = [Path(path, file).read_text().strip() for path in groups_of("a1") if os.path.exists(f"{path}/{file}")]
+    found = [Path(path, file).read_text().strip() for path in groups_of(node) if os.path.exists(f"{path}/{file}")]
     await node.runner.stop("a1", StopOrder())
     await node.end()
 
@@ -89,7 +90,7 @@ async def test_cpus_are_a_quota_or_a_share(node: Node, burst: bool, file: str) -
 async def test_what_a_killed_supervisor_leaves_in_its_group_is_ended_by_the_next(node: Node) -> None:
     await node.runner.launch(node.plan("setsid sleep 600 & echo $!; echo on; wait", limits=LIMITS))
     await node.printed("on")
-    held = cgroups.pids_in(groups_of("a1"))
+    held = cgroups.pids_in(groups_of(node))
     await node.kill_supervisor()
     await node.runner.launch(node.plan("", limits=LIMITS))
     seen = await node.end()
@@ -98,14 +99,14 @@ async def test_what_a_killed_supervisor_leaves_in_its_group_is_ended_by_the_next
     assert seen.ended.reason is EndReason.LOST
     assert held
     assert all(gone(pid) for pid in held)
-    assert groups_of("a1") == []
+    assert groups_of(node) == []
 
 
 @needs_groups
 async def test_the_supervisor_itself_is_not_in_the_group(node: Node) -> None:
     await node.runner.launch(node.plan("echo on; sleep 60", limits=LIMITS))
     await node.printed("on")
-    assert node.supervisor() not in cgroups.pids_in(groups_of("a1"))
+    assert node.supervisor() not in cgroups.pids_in(groups_of(node))
     await node.runner.stop("a1", StopOrder())
     await node.end()
 

@@ -13,7 +13,7 @@ from jobsphere.domain.attempt import SYSTEM_LOG, AttemptPlan, LogStream, Step, S
 from jobsphere.domain.job import Phase
 from jobsphere.runner.frames import MAX_CONTENT, LogWriter
 from jobsphere.runner.lines import character_boundary
-from jobsphere.runner.processes import ATTEMPT_VARIABLE, Reaper, start
+from jobsphere.runner.processes import ATTEMPT_VARIABLE, Reaper, attempt_mark, start
 from jobsphere.runner.room import suppress_full
 from jobsphere.runner.rundir import CONTROL, LOGS, STEP, STOP, RunDirectory
 
@@ -57,6 +57,7 @@ class Bench:
     def __init__(self, run: RunDirectory, plan: AttemptPlan) -> None:
         self.run_directory = run
         self.plan = plan
+        self.mark = attempt_mark(run.path)
         self.orders = Orders(run)
         self.logs = LogWriter(run.at(LOGS))
         self.reaper = Reaper()
@@ -108,7 +109,7 @@ class Bench:
         """
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            marked = {**env, ATTEMPT_VARIABLE: self.plan.attempt_id}
+            marked = {**env, ATTEMPT_VARIABLE: self.mark}
             pid = start(argv, marked, self.run_directory.at("tmp"), writer, writer)
             self.reaper.remember(pid)
             os.close(writer)

@@ -31,8 +31,11 @@ def _has_scripts(folder: str) -> bool:
     return os.path.isdir(folder) and any(name.endswith(".sh") for name in os.listdir(folder))
 
 
-def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dict[str, str]:
-    """The environment variables of the program: nothing of the server's own but what is listed here."""
+def program_environment(plan: AttemptPlan, root: str, prefix: str | None, mark: str) -> dict[str, str]:
+    """The environment variables of the program: nothing of the server's own but what is listed here.
+
+    ``mark``: what its processes are found by.
+    """
     variables = {
         "PATH": f"{prefix}/bin:{SYSTEM_PATH}" if prefix else SYSTEM_PATH,
         "HOME": posixpath.join(root, "home"),
@@ -50,7 +53,7 @@ def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dic
     if any(p.target == MODULES for p in plan.inputs):
         variables["PYTHONPATH"] = posixpath.join(root, MODULES)
     # Not the user's to change: leftovers are found by the id, and a GPU is one job's.
-    fixed = {ATTEMPT_VARIABLE: plan.attempt_id}
+    fixed = {ATTEMPT_VARIABLE: mark}
     if plan.limits is not None:
         fixed["CUDA_VISIBLE_DEVICES"] = visible_gpus(plan.limits.gpus)
     return {**variables, **dict(plan.variables), **fixed}

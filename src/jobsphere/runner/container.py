@@ -27,7 +27,7 @@ from jobsphere.runner.named_container import (
     user_options,
     write_private,
 )
-from jobsphere.runner.processes import ATTEMPT_VARIABLE, child_of, signal_group
+from jobsphere.runner.processes import ATTEMPT_VARIABLE, attempt_mark, child_of, signal_group
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
 
 ROOT = "/job"
@@ -85,7 +85,7 @@ class Container:
         text = f". {ROOT}/{_SCRIPT}; {_RUN}" if os.path.exists(self._at(_SCRIPT)) else _RUN
         options += [*self._engine.run_args, "--entrypoint", "/bin/sh", image, "-c", text, "sh", argv[-1]]
         self._give_files(self._owner)
-        marked = engine_environment() | {ATTEMPT_VARIABLE: self._plan.attempt_id}
+        marked = engine_environment() | {ATTEMPT_VARIABLE: attempt_mark(self._run_directory)}
         return Command(tuple(client(self._engine, *options)), marked, "/")
 
     def signal(self, pid: int, number: int) -> None:

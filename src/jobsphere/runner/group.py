@@ -25,7 +25,7 @@ def make_group(bench: Bench) -> Group:
     if reason := cgroups.why_not():
         bench.log(f"Nothing holds the program to {cgroups.words(limits)}: {reason}")
         return Group()
-    group = Group(cgroups.find(), _NAME + bench.plan.attempt_id)
+    group = Group(cgroups.find(), _NAME + bench.mark)
     with open(bench.run_directory.at(GROUPS), "w", encoding="utf-8") as file:
         file.write("\n".join(group.paths))
     failures = group.make(limits)

@@ -157,7 +157,7 @@ class Program:
         ours = [out_writer, err_writer]
         try:
             root = self._confinement.root
-            environment = program_environment(bench.plan, root, prefix)
+            environment = program_environment(bench.plan, root, prefix, bench.mark)
             argv = program_argv(bench.plan, root, prefix)
             command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
             ours += command.descriptors
@@ -259,7 +259,7 @@ class Program:
     def _start_gpu_table(self, argv: list[str]) -> None:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            environment = {"PATH": SYSTEM_PATH, ATTEMPT_VARIABLE: self._bench.plan.attempt_id}
+            environment = {"PATH": SYSTEM_PATH, ATTEMPT_VARIABLE: self._bench.mark}
             self._sampler.spared.add(start(argv, environment, "/", writer, writer))
         finally:
             os.close(writer)

@@ -99,7 +99,7 @@ class Quota:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reader, False)
         argv = ["nice", "-n", "19", "du", "-s", "-x", "-k", "--", self._folder]
-        environment = {"PATH": SYSTEM_PATH, ATTEMPT_VARIABLE: self._bench.plan.attempt_id}
+        environment = {"PATH": SYSTEM_PATH, ATTEMPT_VARIABLE: self._bench.mark}
         quiet = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
             pid = start(argv, environment, "/", writer, quiet)

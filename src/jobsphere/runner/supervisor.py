@@ -172,7 +172,7 @@ def _lost(bench: Bench) -> Ended:
     _confinement(bench, None).end()
     if bench.plan.image is not None and bench.plan.environment is not None:
         end_build(run.path, bench.plan, bench.plan.image)
-    left = end_leftovers(bench.plan.attempt_id)
+    left = end_leftovers(bench.mark)
     if run.claimed_in_this_boot() is False:
         cause = "the machine was restarted"
     else:
