@@ -154,6 +154,9 @@ def test_the_statements_are_what_the_queries_say() -> None:
         (statements.DELETE_BLOBS, "PRIMARY KEY (job_id=?)"),
         (statements.DELETE_OPERATIONS, "operations_by_job (job_id=?)"),
         (statements.GET_OPERATION, "PRIMARY KEY (id=?)"),
+        (statements.GET_RESOURCE, "sqlite_autoindex_resources_2 (id=?)"),
+        (statements.UPDATE_RESOURCE, "sqlite_autoindex_resources_2 (id=?)"),
+        (statements.FIND_RESOURCE, "sqlite_autoindex_resources_1 (project_id=? AND kind=? AND name=?)"),
     ],
 )
 async def test_a_query_walks_one_index_in_its_order(

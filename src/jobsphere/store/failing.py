@@ -13,6 +13,8 @@ from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobStore, JobView
 from jobsphere.domain.resource import Project
+from jobsphere.domain.resource_ports import ResourceStore
+from jobsphere.domain.resources import B, Resource
 
 T = TypeVar("T")
 EVERY_CALL = "*"
@@ -36,11 +38,10 @@ class _Fault:
         return True
 
 
-class FailingJobStore:
-    """:class:`jobsphere.domain.ports.JobStore` around another one, with faults. Without any it is the other one."""
+class Faults:
+    """What goes wrong in a store that fails, and what was asked of it."""
 
-    def __init__(self, inner: JobStore) -> None:
-        self._inner = inner
+    def __init__(self) -> None:
         self._faults: list[_Fault] = []
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
@@ -59,6 +60,24 @@ class FailingJobStore:
     def heal(self) -> None:
         """Forget all faults."""
         self._faults.clear()
+
+    async def _call(self, call: str, run: Callable[[], Awaitable[T]]) -> T:
+        self.calls[call] += 1
+        hits = [fault for fault in self._faults if fault.hits(call)]
+        if any(not fault.after for fault in hits):
+            raise UnavailableError(f"{call} failed, as the test wants it, before it took effect")
+        answer = await run()
+        if hits:
+            raise UnavailableError(f"{call} failed, as the test wants it, after it took effect")
+        return answer
+
+
+class FailingJobStore(Faults):
+    """:class:`jobsphere.domain.ports.JobStore` around another one, with faults. Without any it is the other one."""
+
+    def __init__(self, inner: JobStore) -> None:
+        super().__init__()
+        self._inner = inner
 
     async def add_job(self, job: Job, operation: Operation) -> None:
         """As the port says, or the fault."""
@@ -124,12 +143,34 @@ class FailingJobStore:
         """As the port says; never fails."""
         await self._inner.close()
 
-    async def _call(self, call: str, run: Callable[[], Awaitable[T]]) -> T:
-        self.calls[call] += 1
-        hits = [fault for fault in self._faults if fault.hits(call)]
-        if any(not fault.after for fault in hits):
-            raise UnavailableError(f"{call} failed, as the test wants it, before it took effect")
-        answer = await run()
-        if hits:
-            raise UnavailableError(f"{call} failed, as the test wants it, after it took effect")
-        return answer
+
+class FailingResourceStore(Faults):
+    """:class:`jobsphere.domain.resource_ports.ResourceStore` around another one, likewise."""
+
+    def __init__(self, inner: ResourceStore) -> None:
+        super().__init__()
+        self._inner = inner
+
+    async def add_resource(self, resource: Resource[B]) -> None:
+        """As the port says, or the fault."""
+        await self._call("add_resource", lambda: self._inner.add_resource(resource))
+
+    async def update_resource(self, new: Resource[B], was: Resource[B]) -> bool:
+        """As the port says, or the fault."""
+        return await self._call("update_resource", lambda: self._inner.update_resource(new, was))
+
+    async def delete_resource(self, was: Resource[B]) -> bool:
+        """As the port says, or the fault."""
+        return await self._call("delete_resource", lambda: self._inner.delete_resource(was))
+
+    async def get_resource(self, kind: type[B], resource_id: str) -> Resource[B]:
+        """As the port says, or the fault."""
+        return await self._call("get_resource", lambda: self._inner.get_resource(kind, resource_id))
+
+    async def find_resource(self, kind: type[B], project_id: str, name: str) -> Resource[B]:
+        """As the port says, or the fault."""
+        return await self._call("find_resource", lambda: self._inner.find_resource(kind, project_id, name))
+
+    async def list_resources(self, kind: type[B], project_id: str | None = None) -> Sequence[Resource[B]]:
+        """As the port says, or the fault."""
+        return await self._call("list_resources", lambda: self._inner.list_resources(kind, project_id))

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import Delete, Insert, Update
 
 from jobsphere.domain.job import JobStatus
-from jobsphere.store.tables import HAS_DATA, LIVE, job_blobs, jobs, operations, projects, status_among
+from jobsphere.store.tables import HAS_DATA, LIVE, job_blobs, jobs, operations, projects, resources, status_among
 
 FILE = Path(__file__).with_name("statements.json")
 
@@ -54,6 +54,15 @@ DELETE_BLOBS = _Query(delete(job_blobs).where(job_blobs.c.job_id == bindparam("j
 ADD_OPERATION = _Query(insert(operations), _names(*operations.c))
 DELETE_OPERATIONS = _Query(delete(operations).where(operations.c.job_id == bindparam("job_id")))
 ADD_PROJECT = _Query(insert(projects), _names(*projects.c))
+
+_SAME_RESOURCE = (
+    resources.c.id == bindparam("was_id"),
+    resources.c.kind == bindparam("was_kind"),
+    resources.c.version == bindparam("was_version"),
+)
+ADD_RESOURCE = _Query(insert(resources), _names(*resources.c))
+UPDATE_RESOURCE = _Query(update(resources).where(*_SAME_RESOURCE), ("version", "body"))
+DELETE_RESOURCE = _Query(delete(resources).where(*_SAME_RESOURCE))
 
 # Reads. None has a limit: rows are made as they are fetched, and the reader stops when it has enough.
 
@@ -122,6 +131,22 @@ LIST_PROJECTS = _Query(select(*_PROJECT).order_by(projects.c.seq))
 LIST_PROJECTS_OF = _Query(
     select(*_PROJECT).where(projects.c.community_id == bindparam("community_id")).order_by(projects.c.seq)
 )
+
+_RESOURCE = (
+    resources.c.id,
+    resources.c.project_id,
+    resources.c.name,
+    resources.c.created_at,
+    resources.c.created_by_id,
+    resources.c.version,
+    resources.c.body,
+)
+_OF_KIND = resources.c.kind == bindparam("kind")
+_OF_PROJECT = resources.c.project_id == bindparam("project_id")
+GET_RESOURCE = _Query(select(*_RESOURCE).where(resources.c.id == bindparam("id"), _OF_KIND))
+FIND_RESOURCE = _Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND, resources.c.name == bindparam("name")))
+LIST_RESOURCES_OF = _Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND).order_by(resources.c.seq))
+LIST_RESOURCES = _Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.seq))
 
 
 def compiled() -> str:
