@@ -79,8 +79,8 @@ class SecretBox:
                 continue
             return opened.decode(), place
         raise CorruptedError(
-            "a stored secret cannot be opened: the key that sealed it is not among the server's keys any more; "
-            "give the key back, or set the secret (create the job) again"
+            "a stored secret cannot be opened: the key that sealed it is not among the server's keys any more; give "
+            "the key back, or set the secret again; a password that a job brought needs you to create the job again"
         )
 
 

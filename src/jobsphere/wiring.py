@@ -27,18 +27,20 @@ from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.engine import Engine
+from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.runner import sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
-from jobsphere.secretbox import SecretBox
+from jobsphere.secretbox import Keys
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.data import JobData
+from jobsphere.service.images import ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
@@ -142,7 +144,9 @@ class Server:
         store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
         stack.push_async_callback(store.close)
         blobs = LocalBlobStore(data_dir / "blobs")
-        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings))
+        keys = keys_of(settings, data_dir)
+        keys.box()  # a key that is none is told now
+        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings), keys.for_node())
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
@@ -152,7 +156,7 @@ class Server:
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
-        images = images_of(settings, key)
+        images = ProjectImages(images_of(settings, keys), store.resources)
         engine = Engine(
             store,
             runner,
@@ -162,8 +166,8 @@ class Server:
             changes.publish,
             settings.max_running_jobs,
             _LOOK_AGAIN_S,
+            Provisioner(store.resources, images, settings.mask_secrets),
             sandbox_of(settings),
-            images,
         )
         jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images)
         logs = Logs(store, runner, access, changes, readers)
@@ -229,7 +233,13 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
     return None
 
 
-def images_of(settings: Settings, key: bytes) -> EngineImages:
+def keys_of(settings: Settings, data_dir: Path) -> Keys:
+    """The keys that seal secrets."""
+    file = settings.secret_key_file
+    return Keys(data_dir, file.expanduser().absolute() if file else None, os.environ)
+
+
+def images_of(settings: Settings, keys: Keys) -> EngineImages:
     """The images that jobs may run in: the engine is looked for when the first of them asks."""
     known = {name: setting.image for name, setting in settings.images.items()}
     how = EngineSettings(
@@ -240,7 +250,7 @@ def images_of(settings: Settings, key: bytes) -> EngineImages:
         settings.image_pull_timeout_s,
         settings.network,
     )
-    return EngineImages(known, how, SecretBox(key).seal)
+    return EngineImages(known, how, keys.seal)
 
 
 def node_command(data_dir: Path, settings: Settings) -> list[str]:

@@ -47,7 +47,7 @@ def known(**settings) -> EngineImages:
 
 async def test_ids_are_mapped_and_unknown_ones_listed(engine):
     assert await known().accept("p", spec(BY_ID)) == spec(BY_ID)
-    plan = await known().plan(spec(BY_ID))
+    plan = await known().plan("p1", spec(BY_ID))
     assert plan
     assert (plan.reference, plan.engine.program) == ("docker.io/library/python:3.10", "/there/podman")
     with pytest.raises(InvalidArgumentError, match=r"no image 'nope'; there are: b{20}, system-python-3-10$"):
@@ -56,7 +56,7 @@ async def test_ids_are_mapped_and_unknown_ones_listed(engine):
 
 async def test_a_password_is_sealed_and_only_planned_so(engine):
     stored = await known().accept("p1", spec(EnvironmentSpec(docker_image_spec=LOGIN)))
-    plan = await known().plan(stored)
+    plan = await known().plan("p1", stored)
     assert plan
     assert (plan.username, plan.password_sealed) == ("ann", "sealed(p1,16)")
     assert "planted" not in repr(stored) + repr(plan) + repr(LOGIN)
@@ -64,15 +64,15 @@ async def test_a_password_is_sealed_and_only_planned_so(engine):
     assert await known().accept("p1", fork) == fork
 
 
-async def test_an_id_that_is_not_configured_any_more_waits(engine):
-    with pytest.raises(UnavailableError, match="not configured any more"):
-        await known().plan(spec(EnvironmentSpec(docker_image_resource_id="gone")))
+async def test_an_id_that_is_gone_fails_for_good(engine):
+    with pytest.raises(FailedPreconditionError, match="no image 'gone' any more"):
+        await known().plan("p1", spec(EnvironmentSpec(docker_image_resource_id="gone")))
 
 
 async def test_the_engine_is_asked_once_it_works_and_never_for_plain_jobs(engine):
     source = known()
     await source.accept("p", spec(EnvironmentSpec()))
-    assert await source.plan(spec(EnvironmentSpec())) is None
+    assert await source.plan("p1", spec(EnvironmentSpec())) is None
     assert engine == []
     for _ in range(2):
         await source.accept("p", spec(BY_ID))
@@ -84,7 +84,7 @@ async def test_without_an_engine_create_says_how_to_get_one(monkeypatch):
     with pytest.raises(FailedPreconditionError, match=r"podman is not installed; docker is.*apt-get install podman"):
         await known().accept("p", spec(BY_ID))
     with pytest.raises(UnavailableError):
-        await known().plan(spec(BY_ID))
+        await known().plan("p1", spec(BY_ID))
     with pytest.raises(FailedPreconditionError, match="container_engine = none"):
         find_engine(EngineSettings("none"))
 
@@ -105,16 +105,9 @@ def test_what_cannot_be_is_refused_without_showing_it(image, words):
     assert "planted" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "env",
-    [
-        EnvironmentSpec(docker_image_spec=DockerImageSpec("x", "ann", password_ds_secret_name="S")),
-        replace(BY_ID, python_env=PythonEnv(requirements=("numpy",))),
-    ],
-)
-def test_what_is_not_there_yet_is_refused(env):
+def test_what_is_not_there_yet_is_refused():
     with pytest.raises(UnsupportedError, match="does not have"):
-        check_supported(spec(env))
+        check_supported(spec(replace(BY_ID, python_env=PythonEnv(requirements=("numpy",)))))
     check_supported(spec(replace(BY_ID, python_env=PythonEnv())))
 
 
@@ -139,7 +132,7 @@ async def test_a_stored_job_holds_the_sealed_password_only(tmp_path):
     job = await world.created(spec(EnvironmentSpec(docker_image_spec=LOGIN)))
     stored = json.loads(dump(job))["spec"]["env"]["docker_image_spec"]
     assert (stored["password_plain_text"], stored["password_sealed"]) == ("", f"sealed for {job.project_id}")
-    world.images.engine = None
+    world.engine_images.engine = None
     with pytest.raises(JobsphereError, match="no engine"):
         await world.created(spec(BY_ID))
 

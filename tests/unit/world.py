@@ -27,16 +27,20 @@ from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler
 from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.data import JobData
+from jobsphere.service.images import ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
-from jobsphere.store.failing import FailingJobStore
+from jobsphere.service.secrets import Secrets
+from jobsphere.store.failing import FailingJobStore, FailingResourceStore
 from jobsphere.store.memory import MemoryJobStore
+from jobsphere.store.resources import MemoryResourceStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHO = Subject("ann")
@@ -78,6 +82,25 @@ class PlainSigner:
         raise NotImplementedError
 
 
+class PlainSealer:
+    """Sealed is ``<key>|<project>|<secret backwards>``; ``key`` is the one that seals now."""
+
+    key = "k1"
+
+    def seal(self, project_id: str, secret: str) -> str:
+        return f"{self.key}|{project_id}|{secret[::-1]}"
+
+    def open(self, project_id: str, sealed: str) -> str:
+        _, project, text = sealed.split("|", 2)
+        assert project == project_id
+        return text[::-1]
+
+    def resealed(self, project_id: str, sealed: str) -> str:
+        if sealed.startswith(f"{self.key}|"):
+            return sealed
+        return self.seal(project_id, self.open(project_id, sealed))
+
+
 class MemoryImages:
     """An engine that is there or is not."""
 
@@ -92,7 +115,7 @@ class MemoryImages:
         image = replace(image, password_plain_text="", password_sealed=f"sealed for {project_id}")
         return replace(spec, env=replace(spec.env, docker_image_spec=image))
 
-    async def plan(self, spec: JobSpec) -> ImagePlan | None:
+    async def plan(self, project_id: str, spec: JobSpec) -> ImagePlan | None:
         if not has_image(spec):
             return None
         if self.engine is None:
@@ -117,17 +140,22 @@ class World:
         self.artifacts = Artifacts(self.blobs, PlainSigner(), self.clock)
         self.data = JobData(self.store, self.blobs, self.runner, self.clock)
         self.woken: list[str] = []
-        self.images = MemoryImages()
+        self.resources = FailingResourceStore(MemoryResourceStore())
+        self.engine_images = MemoryImages()
+        self.images = ProjectImages(self.engine_images, self.resources)
+        self.sealer = PlainSealer()
+        self.secrets = Secrets(self.resources, self.store, self.access, self.sealer, self.clock, self.ids)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
             self.woken.append, self.images,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
         self.projects = Projects(self.store, self.access, self.clock, self.ids)
+        self.provisioner = Provisioner(self.resources, self.images)
         self.dispatcher = Dispatcher(places)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
-            self.woken.append, images=self.images, monotonic=lambda: self.seconds,
+            self.woken.append, self.provisioner, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
     async def open(self) -> World:

@@ -13,6 +13,7 @@ from jobsphere.cli.client_env import client_env
 from jobsphere.cli.demo import demo
 from jobsphere.cli.environments import app as environments
 from jobsphere.cli.project import app as project
+from jobsphere.cli.secret import app as secret
 from jobsphere.cli.up import up
 from jobsphere.domain.errors import JobsphereError
 
@@ -31,6 +32,7 @@ app.command(up)
 app.command(client_env)
 app.command(demo)
 app.command(project)
+app.command(secret)
 app.command(environments)
 
 

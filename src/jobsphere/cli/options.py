@@ -11,6 +11,7 @@ DataDir = Annotated[
     Path | None,
     Parameter(help="Where everything lives. Default: JOBSPHERE_DATA_DIR, else ~/.local/share/jobsphere."),
 ]
+ProjectId = Annotated[str, Parameter(help="The id of the project. Default: the first one.")]
 Json = Annotated[bool, Parameter(negative="", help="Print JSON, for other programs to read.")]
 
 

@@ -78,6 +78,8 @@ class AttemptPlan:
 
     ``cmd`` is unresolved: ``literals`` and ``locations`` say what its variables stand for (see
     :class:`jobsphere.domain.command.Layout`). ``variables`` are the job's own environment variables.
+    ``secrets`` are more of them, by name, each sealed until the program starts; ``mask_secrets``: their values do not
+    show in the log.
     """
 
     attempt_id: str
@@ -93,6 +95,8 @@ class AttemptPlan:
     limits: Limits | None = None
     sandbox: SandboxPlan | None = None
     image: ImagePlan | None = None
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    mask_secrets: bool = False
 
 
 class EndReason(StrEnum):

@@ -1,4 +1,4 @@
-"""What the service and the engine need of the world for the resources of projects; see :mod:`jobsphere.domain.ports`."""
+"""What the service and the engine need for the resources of projects; see :mod:`jobsphere.domain.ports`."""
 
 from __future__ import annotations
 

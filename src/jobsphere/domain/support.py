@@ -25,11 +25,6 @@ def check_supported(spec: JobSpec) -> None:
         ),
         (bool(spec.spark_connector_id), "spark_parameters", "Spark connectors"),
         (
-            spec.env.docker_image_spec is not None and bool(spec.env.docker_image_spec.password_ds_secret_name),
-            "env.docker_image_spec.password_ds_secret_name",
-            "project secrets; give the password as password_plain_text: it is stored encrypted",
-        ),
-        (
             has_image(spec) and _packages(spec.env.python_env),
             "env.python_env",
             "Python environments inside Docker images; bring the packages in the image (local modules work)",

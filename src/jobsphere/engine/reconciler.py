@@ -11,14 +11,15 @@ from collections.abc import Callable
 
 import structlog
 
-from jobsphere.domain.attempt import AttemptPlan, Collected, ImagePlan, Observation, SandboxPlan, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder
 from jobsphere.domain.command import lay_out
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
-from jobsphere.domain.job import Attempt, Job, JobStatus
-from jobsphere.domain.lifecycle import AttemptStopped, Event, Placed, Waiting, decide
-from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, Images, JobStore, Runner
+from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
+from jobsphere.domain.lifecycle import AttemptFailed, AttemptStopped, Event, Placed, Waiting, decide
+from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
+from jobsphere.engine.provisions import Provision, Provisioner, ProvisionError
 from jobsphere.pythonspec import environment_of
 
 _LAUNCH_AGAIN_S = 5.0
@@ -35,9 +36,9 @@ def job_id_of(attempt: str) -> str:
     return attempt.rpartition("-")[0]
 
 
-def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: ImagePlan | None = None) -> AttemptPlan:
+def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: Provision) -> AttemptPlan:
     """What the supervisor is told."""
-    layout = lay_out(job.spec)
+    layout, image = lay_out(job.spec), provision.image
     python = job.spec.env.python_env
     return AttemptPlan(
         attempt_id=attempt.id,
@@ -52,14 +53,15 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: Imag
         environment=environment_of(python) if python and not image else None,
         sandbox=None if image else sandbox,
         image=image,
+        secrets=provision.secrets,
+        mask_secrets=provision.mask_secrets,
     )
 
 
 class Reconciler:
     """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at.
 
-    ``sandbox``: the fence that every program gets; None for none. ``images``: where images are found;
-    None: no job has one.
+    ``provisioner`` finds what jobs get from their projects. ``sandbox``: the fence of every program; None for none.
     """
 
     def __init__(
@@ -71,8 +73,8 @@ class Reconciler:
         dispatcher: Dispatcher,
         changed: Callable[[str], None],
         wake: Callable[[str], None],
+        provisioner: Provisioner,
         sandbox: SandboxPlan | None = None,
-        images: Images | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -83,7 +85,7 @@ class Reconciler:
         self._changed = changed
         self._wake = wake
         self._sandbox = sandbox
-        self._images = images
+        self._provisioner = provisioner
         self._monotonic = monotonic
         self._launched: dict[str, float] = {}
 
@@ -136,7 +138,7 @@ class Reconciler:
         if job.status is JobStatus.CANCELLING and job.cancel is not None and seen.ended is None:
             await self._runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
         if seen.collected is None and not seen.alive:
-            await self._launch(job, attempt)
+            await self._launch(job, attempt, again=True)
         await self._advance(job, attempt, seen)
 
     async def _advance(self, job: Job, attempt: Attempt, seen: Observation) -> None:
@@ -149,15 +151,20 @@ class Reconciler:
         if done is not None and done.status.terminal:
             await self._finish(done)
 
-    async def _launch(self, job: Job, attempt: Attempt) -> None:
-        """Ask for a supervisor, unless one was asked for so recently that it may still be on its way to the lock."""
+    async def _launch(self, job: Job, attempt: Attempt, *, again: bool = False) -> None:
+        """Ask for a supervisor, unless one was asked for so recently that it may still be on its way to the lock.
+
+        ``again``: the attempt has its run directory, and in it the plan; nothing of it is looked up any more.
+        """
         now = self._monotonic()
         if now - self._launched.get(attempt.id, -_LAUNCH_AGAIN_S) < _LAUNCH_AGAIN_S:
             return
         self._launched[attempt.id] = now
         try:
-            image = await self._images.plan(job.spec) if self._images else None
-            await self._runner.launch(plan_of(job, attempt, self._sandbox, image))
+            provision = Provision() if again else await self._provisioner.provide(job)
+            await self._runner.launch(plan_of(job, attempt, self._sandbox, provision))
+        except ProvisionError as error:
+            await self._move(job, [AttemptFailed(self._clock.now(), Failure(error.phase, str(error)))])
         except JobsphereError:
             del self._launched[attempt.id]
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
+from collections.abc import Mapping
 
 from jobsphere.domain.attempt import AttemptPlan
 from jobsphere.domain.command import MODULES, substitute
@@ -30,7 +31,7 @@ def _has_scripts(folder: str) -> bool:
     return os.path.isdir(folder) and any(name.endswith(".sh") for name in os.listdir(folder))
 
 
-def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dict[str, str]:
+def program_environment(plan: AttemptPlan, root: str, prefix: str | None, secrets: Mapping[str, str]) -> dict[str, str]:
     """The environment variables of the program: nothing of the server's own but what is listed here."""
     variables = {
         "PATH": f"{prefix}/bin:{SYSTEM_PATH}" if prefix else SYSTEM_PATH,
@@ -49,4 +50,4 @@ def program_environment(plan: AttemptPlan, root: str, prefix: str | None) -> dic
     if any(p.target == MODULES for p in plan.inputs):
         variables["PYTHONPATH"] = posixpath.join(root, MODULES)
     # The attempt's id is not the user's to change: leftovers are found by it.
-    return {**variables, **dict(plan.variables), ATTEMPT_VARIABLE: plan.attempt_id}
+    return {**variables, **secrets, **dict(plan.variables), ATTEMPT_VARIABLE: plan.attempt_id}

@@ -19,6 +19,7 @@ from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
 
 
@@ -80,10 +81,11 @@ class Supervisor:
             phase = Phase.ENVIRONMENT
             prefix = self._prefix(bench)
             bench.check()
+            secrets = open_secrets(bench, self._unseal)
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            ended = Program(bench, prefix, _confinement(bench, prefix, image)).finish()
+            ended = Program(bench, prefix, _confinement(bench, prefix, image), secrets).finish()
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")

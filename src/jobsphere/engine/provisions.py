@@ -1,0 +1,69 @@
+"""What a job gets from its project besides its own files: looked up at the launch, as it is then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobsphere.domain.attempt import ImagePlan
+from jobsphere.domain.errors import CorruptedError, FailedPreconditionError, JobsphereError, NotFoundError
+from jobsphere.domain.job import Job, Phase
+from jobsphere.domain.ports import Images
+from jobsphere.domain.resource_ports import ResourceStore
+from jobsphere.domain.resources import Secret
+
+_FOR_GOOD = (FailedPreconditionError, NotFoundError, CorruptedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """The part of a plan that comes from resources. ``secrets``: name and sealed value."""
+
+    image: ImagePlan | None = None
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    mask_secrets: bool = False
+
+
+class ProvisionError(Exception):
+    """The job can never have what it asks for; the text is for the user. ``phase``: the part of its way that fails."""
+
+    def __init__(self, phase: Phase, error: JobsphereError) -> None:
+        super().__init__(error.public)
+        self.phase = phase
+
+
+class Provisioner:
+    """Finds what jobs get.
+
+    Args:
+        resources: Where the projects' resources are.
+        images: The images that jobs may run in.
+        mask_secrets: Whether secrets are kept out of the jobs' logs.
+    """
+
+    def __init__(self, resources: ResourceStore, images: Images, mask_secrets: bool = False) -> None:
+        self._resources = resources
+        self._images = images
+        self._mask_secrets = mask_secrets
+
+    async def provide(self, job: Job) -> Provision:
+        """What the job gets now.
+
+        Raises:
+            ProvisionError: something of it is gone for good.
+            UnavailableError: it cannot be told now; try again.
+        """
+        try:
+            image = await self._images.plan(job.project_id, job.spec)
+        except _FOR_GOOD as error:
+            raise ProvisionError(Phase.IMAGE, error) from error
+        try:
+            secrets = await self._secrets(job)
+        except _FOR_GOOD as error:
+            raise ProvisionError(Phase.ENVIRONMENT, error) from error
+        return Provision(image, secrets, self._mask_secrets)
+
+    async def _secrets(self, job: Job) -> tuple[tuple[str, str], ...]:
+        """All of the project's but those that the job sets a variable of its own for."""
+        own = {name for name, _ in job.spec.env.vars}
+        found = await self._resources.list_resources(Secret, job.project_id)
+        return tuple((secret.name, secret.body.sealed) for secret in found if secret.name not in own)

@@ -1,0 +1,88 @@
+"""What the operator's commands about resources are put together from; they run beside a server or without one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobsphere.api.codec import encode_job
+from jobsphere.config import load
+from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.domain.job import JobStatus
+from jobsphere.domain.resources import Resource, Secret, check_unused
+from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
+from jobsphere.service.access import Access, Tokens
+from jobsphere.service.projects import Projects
+from jobsphere.service.resealing import Resealed, reseal
+from jobsphere.service.secrets import Secrets
+from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.system import RandomIds, SystemClock
+from jobsphere.wiring import keys_of, local_subject, secret_key
+
+
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    store: SqliteJobStore
+    keys: Keys
+    projects: Projects
+    secrets: Secrets
+
+    async def project_id(self, named: str) -> str:
+        """The project that a command names, else the default one."""
+        return named or (await self.projects.ensure_default(local_subject())).id
+
+
+@asynccontextmanager
+async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
+    clock, ids = SystemClock(), RandomIds()
+    tokens = Tokens(secret_key(data_dir), clock)
+    keys = keys_of(load({"data_dir": data_dir}), data_dir)
+    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+    try:
+        access = Access(tokens, required=False, local_user=local_subject().id, store=store)
+        secrets = Secrets(store.resources, store, access, keys, clock, ids)
+        yield _Operator(store, keys, Projects(store, access, clock, ids), secrets)
+    finally:
+        await store.close()
+
+
+async def set_secret(data_dir: Path, project_id: str, name: str, value: str) -> Resource[Secret]:
+    """Make or change a secret as the operator; see :meth:`jobsphere.service.secrets.Secrets.set`."""
+    async with _operator(data_dir) as op:
+        return await op.secrets.set(local_subject(), await op.project_id(project_id), name, value)
+
+
+async def list_secrets(data_dir: Path, project_id: str) -> Sequence[Resource[Secret]]:
+    """The secrets of a project."""
+    async with _operator(data_dir) as op:
+        return await op.secrets.all(local_subject(), await op.project_id(project_id))
+
+
+async def delete_secret(data_dir: Path, project_id: str, name: str) -> None:
+    """Remove a secret; see :meth:`jobsphere.service.secrets.Secrets.delete`."""
+    async with _operator(data_dir) as op:
+        await op.secrets.delete(local_subject(), await op.project_id(project_id), name)
+
+
+async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Resealed:
+    """Seal everything with the first key; ``fresh``: make one first; ``drop_old``: take the others out of the file.
+
+    Raises:
+        FailedPreconditionError: the keys are not in a file, or jobs that are about to start need an old one.
+    """
+    async with _operator(data_dir) as op:
+        keys = op.keys
+        if keys.by_variable and (fresh or drop_old):
+            raise FailedPreconditionError(
+                f"the keys come from the variable {KEY_VARIABLE}: put a new one before the others in it, start the "
+                "server and this command with it, and leave the others out once `secret rotate-keys` is through"
+            )
+        if fresh:
+            keys.replace_file([new_key(), *(keys.in_file() if keys.file.exists() else ())])
+        done = await reseal(op.store.resources, op.store, keys.box())
+        if drop_old:
+            check_unused("an old key", await op.store.jobs_in([JobStatus.PREPARING]))
+            keys.replace_file(keys.in_file()[:1])
+        return done
