@@ -11,11 +11,13 @@ from jobsphere.api.codec import encode_job
 from jobsphere.config import load
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
-from jobsphere.domain.resources import Resource, Secret, check_unused
+from jobsphere.domain.resources import DockerImage, Resource, Secret, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
 from jobsphere.service.access import Access, Tokens
+from jobsphere.service.images import ImageResources
 from jobsphere.service.projects import Projects
 from jobsphere.service.resealing import Resealed, reseal
+from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
@@ -28,6 +30,7 @@ class _Operator:
     keys: Keys
     projects: Projects
     secrets: Secrets
+    images: ImageResources
 
     async def project_id(self, named: str) -> str:
         """The project that a command names, else the default one."""
@@ -42,8 +45,9 @@ async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
     store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
     try:
         access = Access(tokens, required=False, local_user=local_subject().id, store=store)
-        secrets = Secrets(store.resources, store, access, keys, clock, ids)
-        yield _Operator(store, keys, Projects(store, access, clock, ids), secrets)
+        backing = Backing(store.resources, store, access, clock, ids)
+        projects = Projects(store, access, clock, ids)
+        yield _Operator(store, keys, projects, Secrets(backing, keys), ImageResources(backing, keys))
     finally:
         await store.close()
 
@@ -64,6 +68,27 @@ async def delete_secret(data_dir: Path, project_id: str, name: str) -> None:
     """Remove a secret; see :meth:`jobsphere.service.secrets.Secrets.delete`."""
     async with _operator(data_dir) as op:
         await op.secrets.delete(local_subject(), await op.project_id(project_id), name)
+
+
+async def add_image(
+    data_dir: Path, project_id: str, name: str, image: str, username: str, secret: str, password: str
+) -> Resource[DockerImage]:
+    """Name an image as the operator; see :meth:`jobsphere.service.images.ImageResources.add`."""
+    async with _operator(data_dir) as op:
+        project_id = await op.project_id(project_id)
+        return await op.images.add(local_subject(), project_id, name, image, username, secret, password)
+
+
+async def list_images(data_dir: Path, project_id: str) -> Sequence[Resource[DockerImage]]:
+    """The images of a project."""
+    async with _operator(data_dir) as op:
+        return await op.images.all(local_subject(), await op.project_id(project_id))
+
+
+async def delete_image(data_dir: Path, project_id: str, named: str) -> None:
+    """Remove an image's name; see :meth:`jobsphere.service.resources.Resources.delete`."""
+    async with _operator(data_dir) as op:
+        await op.images.delete(local_subject(), await op.project_id(project_id), named)
 
 
 async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Resealed:

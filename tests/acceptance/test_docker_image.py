@@ -90,8 +90,11 @@ def test_a_login_by_a_secret_of_the_project(tmp_path: Path, podman: Podman) -> N
     configure(tmp_path / "data", podman)
     with registry_in(tmp_path / "registry") as registry:
         reference = registry.push(podman, "team/private:1")
+        (tmp_path / "password").write_text(PASSWORD)
         login = f"{{image: {reference}, username: {USER}, password: {{secret-id: REG_PASSWORD}}}}"
-        folder = write_job(tmp_path / "job", f"cmd: echo $REG_PASSWORD | wc -c\nenv:\n  docker: {login}\n")
+        folder = write_job(
+            tmp_path / "job", f"cmd: echo length $(echo $REG_PASSWORD | wc -c)\nenv:\n  docker: {login}\n"
+        )
         environ = {"CONTAINERS_REGISTRIES_CONF": str(registry.conf)}
         with live_server(tmp_path / "data", environ=environ) as server:
             client = server.client()
@@ -99,7 +102,17 @@ def test_a_login_by_a_secret_of_the_project(tmp_path: Path, podman: Podman) -> N
             assert "no secret 'REG_PASSWORD'; set it with `jobsphere secret set REG_PASSWORD --project" in words
             jobsphere(server.data_dir, "secret", "set", "REG_PASSWORD", value=PASSWORD.encode())
 
-            assert f"\n{len(PASSWORD) + 1}\n" in execute(client, folder)
+            assert f"length {len(PASSWORD) + 1}" in execute(client, folder)
+            podman("rmi", "--force", reference)
+            options = ("--username", USER, "--password-file", str(tmp_path / "password"))
+            image_id = jobsphere(server.data_dir, "image", "add", "mine", reference, *options).strip()
+            by_id = write_job(tmp_path / "by-id", f"cmd: echo by id\nenv:\n  docker: {image_id}\n")
+            assert "by id" in execute(client, by_id)
+            listed = jobsphere(server.data_dir, "image", "list", "--json")
+            assert (json.loads(listed)[0]["image"], PASSWORD in listed) == (reference, False)
+            jobsphere(server.data_dir, "image", "delete", "mine")
+            words = execute(client, by_id, code=1)
+            assert f"no image '{image_id}'; there are: system-python-3-10" in words
         files = [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
         kept = {p: p.read_bytes() for p in [*files, tmp_path / "data.log"]}
         assert [p for p, data in kept.items() if PASSWORD.encode() in data] == []

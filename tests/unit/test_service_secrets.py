@@ -17,7 +17,7 @@ from jobsphere.domain.errors import (
 )
 from jobsphere.domain.job import DockerImageSpec, EnvironmentSpec, JobSpec, JobStatus, Phase
 from jobsphere.domain.resource import Project
-from jobsphere.domain.resources import MAX_SECRETS, Secret
+from jobsphere.domain.resources import MAX_OF_KIND, Secret
 from jobsphere.service.resealing import Resealed, reseal
 
 S = JobStatus
@@ -75,7 +75,7 @@ async def test_a_project_that_is_not_there_has_no_secrets(world: World) -> None:
 
 
 async def test_there_is_an_end_to_them(world: World) -> None:
-    for number in range(MAX_SECRETS):
+    for number in range(MAX_OF_KIND):
         await world.secrets.set(WHO, PROJECT, f"S{number}", "v")
     with pytest.raises(ResourceExhaustedError, match="delete one first"):
         await world.secrets.set(WHO, PROJECT, "MORE", "v")
@@ -194,11 +194,14 @@ async def test_all_is_sealed_anew_once(world: World) -> None:
     await world.secrets.set(WHO, PROJECT, "A", VALUE)
     job = await world.created(with_image(password_sealed=world.sealer.seal(PROJECT, VALUE)))
     plain = await world.created()
+    await world.image_resources.add(WHO, PROJECT, "mine", "x", "ann", password=VALUE)
     world.sealer.key = "k2"
     await world.secrets.set(WHO, PROJECT, "B", VALUE)
 
-    assert await reseal(world.resources, world.store, world.sealer) == Resealed(found=3, changed=2)
-    assert await reseal(world.resources, world.store, world.sealer) == Resealed(found=3, changed=0)
+    assert await reseal(world.resources, world.store, world.sealer) == Resealed(found=4, changed=3)
+    assert await reseal(world.resources, world.store, world.sealer) == Resealed(found=4, changed=0)
+    (named,) = await world.image_resources.all(WHO, PROJECT)
+    assert world.sealer.seal(PROJECT, VALUE) == named.body.password_sealed
     image = (await world.store.get_job(job.id)).spec.env.docker_image_spec
     assert image
     sealed = [image.password_sealed, *(s.body.sealed for s in await world.secrets.all(WHO, PROJECT))]

@@ -33,10 +33,11 @@ from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.data import JobData
-from jobsphere.service.images import ProjectImages
+from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
+from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.store.failing import FailingJobStore, FailingResourceStore
 from jobsphere.store.memory import MemoryJobStore
@@ -144,7 +145,9 @@ class World:
         self.engine_images = MemoryImages()
         self.images = ProjectImages(self.engine_images, self.resources)
         self.sealer = PlainSealer()
-        self.secrets = Secrets(self.resources, self.store, self.access, self.sealer, self.clock, self.ids)
+        self.backing = Backing(self.resources, self.store, self.access, self.clock, self.ids)
+        self.secrets = Secrets(self.backing, self.sealer)
+        self.image_resources = ImageResources(self.backing, self.sealer)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
             self.woken.append, self.images,

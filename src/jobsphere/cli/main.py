@@ -12,6 +12,7 @@ from cyclopts import App
 from jobsphere.cli.client_env import client_env
 from jobsphere.cli.demo import demo
 from jobsphere.cli.environments import app as environments
+from jobsphere.cli.image import app as image
 from jobsphere.cli.project import app as project
 from jobsphere.cli.secret import app as secret
 from jobsphere.cli.up import up
@@ -33,6 +34,7 @@ app.command(client_env)
 app.command(demo)
 app.command(project)
 app.command(secret)
+app.command(image)
 app.command(environments)
 
 

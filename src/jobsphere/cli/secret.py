@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import sys
 from collections.abc import Sequence
@@ -12,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of
-from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of, hidden_value
 from jobsphere.domain.resources import Resource, Secret
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ def set_(name: str, *, project: ProjectId = "", from_file: Path | None = None, d
     """
     from jobsphere import wiring_resources
 
-    value = _value(name, from_file)
+    value = hidden_value(f"Value of {name}", from_file)
     asyncio.run(wiring_resources.set_secret(data_dir_of(data_dir), project, name, value))
     print(f"Secret {name} is set; jobs that start from now on get it.", file=sys.stderr)  # noqa: T201
 
@@ -112,19 +110,6 @@ def rotate_keys(
 
     done = asyncio.run(wiring_resources.rotate_keys(data_dir_of(data_dir), fresh=new_key, drop_old=drop_old))
     print(f"Sealed anew: {done.changed} of {done.found}; the others were sealed with that key.")  # noqa: T201
-
-
-def _value(name: str, file: Path | None) -> str:
-    if file is None and sys.stdin.isatty():
-        return getpass.getpass(f"Value of {name} (it is not shown): ")
-    try:
-        data = file.read_bytes() if file else sys.stdin.buffer.read()
-        text = data.decode()
-    except OSError as error:
-        raise InvalidArgumentError(f"the value cannot be read: {error}") from error
-    except UnicodeDecodeError:
-        raise InvalidArgumentError("the value is no UTF-8 text; encode it, in base64 for example") from None
-    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _fields(secret: Resource[Secret]) -> dict[str, str]:

@@ -11,10 +11,12 @@ from typing import ClassVar, Generic, TypeVar
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
 from jobsphere.domain.job import Job
 
-MAX_SECRETS = 100
+MAX_OF_KIND = 100
+"""How many resources of one kind a project may have."""
 MAX_SECRET_BYTES = 64 * 1024
 _SECRET_NAME = re.compile(r"[0-9A-Za-z_-]{1,63}")
 _RESERVED_NAMES = frozenset({"DS_PROJECT_HOME", "JOBSPHERE_ATTEMPT_ID", "JOBSPHERE_JOB_ID"})
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,62}")
 _SHOWN_JOBS = 5
 
 
@@ -31,7 +33,23 @@ class Secret:
     updated_at: datetime
 
 
-Body = Secret
+@dataclass(frozen=True, slots=True)
+class DockerImage:
+    """A container image under a name. ``reference`` is complete: registry, name, and a tag or digest.
+
+    The password that goes with ``username`` is the value of the project's secret ``password_secret``, or sealed here:
+    then no job gets it as a variable.
+    """
+
+    KIND: ClassVar[str] = "image"
+
+    reference: str
+    username: str = ""
+    password_secret: str = ""
+    password_sealed: str = field(default="", repr=False)
+
+
+Body = Secret | DockerImage
 B = TypeVar("B", bound=Body)
 
 
@@ -46,6 +64,18 @@ class Resource(Generic[B]):
     created_by_id: str
     body: B
     version: int = 1
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no name of a resource.
+
+    Raises:
+        InvalidArgumentError: it is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"name: {name[:100]!r} must have 1 to 63 of the characters 0-9 A-Z a-z . _ -, and begin with no sign"
+        )
 
 
 def check_secret(name: str, value: str) -> None:

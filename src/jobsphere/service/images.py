@@ -5,11 +5,58 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jobsphere.domain.attempt import ImagePlan
-from jobsphere.domain.errors import FailedPreconditionError
-from jobsphere.domain.job import JobSpec
+from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.image import complete
+from jobsphere.domain.job import DockerImageSpec, Job, JobSpec
 from jobsphere.domain.ports import Images
-from jobsphere.domain.resource_ports import ResourceStore
-from jobsphere.domain.resources import Secret
+from jobsphere.domain.resource import Subject
+from jobsphere.domain.resource_ports import ResourceStore, Sealer
+from jobsphere.domain.resources import DockerImage, Resource, Secret, check_name
+from jobsphere.service.resources import Backing, Resources
+
+
+class ImageResources(Resources[DockerImage]):
+    """What can be done with the images that a project has under a name."""
+
+    def __init__(self, backing: Backing, sealer: Sealer) -> None:
+        super().__init__(DockerImage, backing)
+        self._sealer = sealer
+
+    async def add(
+        self,
+        who: Subject,
+        project_id: str,
+        name: str,
+        image: str,
+        username: str = "",
+        secret: str = "",
+        password: str = "",
+    ) -> Resource[DockerImage]:
+        """Give an image a name and an id, and maybe a login: its password by a secret of the project, or as it is.
+
+        Raises:
+            NotFoundError: no such project.
+            AlreadyExistsError: the project has an image of that name.
+            InvalidArgumentError: the name or the image is none, or half of the login is missing.
+            FailedPreconditionError: the project has no such secret.
+        """
+        await self._backing.access.project(who, project_id)
+        check_name(name)
+        reference = complete(image)
+        if reference is None:
+            shown = "the image" if "@" in image else repr(image[:200])
+            raise InvalidArgumentError(f"image: {shown} is none; write it as registry/name:tag")
+        if bool(username) is not bool(secret or password) or (secret and password):
+            raise InvalidArgumentError("a username goes with one password: by a secret, or by its value")
+        if ":" in username or any(not c.isprintable() for c in username):
+            raise InvalidArgumentError("username: may hold no colon and no control character")
+        if secret:
+            await sealed_secret(self._backing.resources, project_id, secret, "password")
+        sealed = self._sealer.seal(project_id, password) if password else ""
+        return await self._add(who, project_id, name, DockerImage(reference, username, secret, sealed))
+
+    def _uses(self, job: Job, resource: Resource[DockerImage]) -> bool:
+        return job.spec.env.docker_image_resource_id in (resource.name, resource.id)
 
 
 class ProjectImages:
@@ -17,7 +64,7 @@ class ProjectImages:
 
     Args:
         engine: The images of the host, which know nothing of projects.
-        resources: Where the projects' secrets are.
+        resources: Where the projects' images and secrets are.
     """
 
     def __init__(self, engine: Images, resources: ResourceStore) -> None:
@@ -26,25 +73,57 @@ class ProjectImages:
 
     async def accept(self, project_id: str, spec: JobSpec) -> JobSpec:
         """See :meth:`jobsphere.domain.ports.Images.accept`."""
-        await self._password(project_id, spec)
-        return await self._engine.accept(project_id, spec)
+        resolved = await self._resolved(project_id, spec)
+        await self._password(project_id, resolved)
+        try:
+            accepted = await self._engine.accept(project_id, resolved)
+        except InvalidArgumentError as error:
+            own = await self._resources.list_resources(DockerImage, project_id)
+            of_project = "".join(f", {image.name} ({image.id})" for image in own)
+            raise InvalidArgumentError(error.public + of_project) from error
+        return accepted if resolved is spec else spec
 
     async def plan(self, project_id: str, spec: JobSpec) -> ImagePlan | None:
         """See :meth:`jobsphere.domain.ports.Images.plan`."""
-        plan = await self._engine.plan(project_id, spec)
-        password = await self._password(project_id, spec)
+        resolved = await self._resolved(project_id, spec)
+        plan = await self._engine.plan(project_id, resolved)
+        password = await self._password(project_id, resolved)
         return replace(plan, password_sealed=password) if plan and password else plan
 
+    async def _resolved(self, project_id: str, spec: JobSpec) -> JobSpec:
+        """The spec with the project's image of that id or name, written out; other ids are the engine's to know."""
+        named = spec.env.docker_image_resource_id
+        for image in await self._resources.list_resources(DockerImage, project_id) if named else ():
+            if named in (image.id, image.name):
+                body = image.body
+                by_url = DockerImageSpec(
+                    body.reference,
+                    body.username,
+                    password_ds_secret_name=body.password_secret,
+                    password_sealed=body.password_sealed,
+                )
+                return replace(spec, env=replace(spec.env, docker_image_resource_id="", docker_image_spec=by_url))
+        return spec
+
     async def _password(self, project_id: str, spec: JobSpec) -> str:
-        """The sealed password that the spec names, by the secret's name or id; empty if it names none."""
+        """The sealed password that the spec names; empty if it names none."""
         image = spec.env.docker_image_spec
-        name = image.password_ds_secret_name if image else ""
-        if not name:
+        if image is None or not image.password_ds_secret_name:
             return ""
-        for secret in await self._resources.list_resources(Secret, project_id):
-            if name in (secret.name, secret.id):
-                return secret.body.sealed
-        raise FailedPreconditionError(
-            f"env.docker_image_spec.password_ds_secret_name: the project has no secret {name!r}; "
-            f"set it with `jobsphere secret set {name} --project {project_id}`"
-        )
+        where = "env.docker_image_spec.password_ds_secret_name"
+        return await sealed_secret(self._resources, project_id, image.password_ds_secret_name, where)
+
+
+async def sealed_secret(resources: ResourceStore, project_id: str, named: str, where: str) -> str:
+    """The sealed value of the project's secret of that name or id.
+
+    Raises:
+        FailedPreconditionError: there is none; ``where`` says who asked.
+    """
+    for secret in await resources.list_resources(Secret, project_id):
+        if named in (secret.name, secret.id):
+            return secret.body.sealed
+    raise FailedPreconditionError(
+        f"{where}: the project has no secret {named!r}; "
+        f"set it with `jobsphere secret set {named} --project {project_id}`"
+    )

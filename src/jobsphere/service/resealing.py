@@ -12,7 +12,7 @@ from jobsphere.domain.errors import NotFoundError
 from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.ports import JobStore
 from jobsphere.domain.resource_ports import ResourceStore, Sealer
-from jobsphere.domain.resources import Resource, Secret
+from jobsphere.domain.resources import DockerImage, Resource, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,14 @@ class Resealed:
 
 
 async def reseal(resources: ResourceStore, jobs: JobStore, sealer: Sealer) -> Resealed:
-    """Seal anew all secrets, and all passwords that jobs brought with them.
+    """Seal anew all secrets, and all passwords of images and of jobs.
 
     Raises:
         CorruptedError: one of them is opened by none of the keys.
     """
     changed = [await _reseal_secret(resources, sealer, s) for s in await resources.list_resources(Secret)]
+    images = [i for i in await resources.list_resources(DockerImage) if i.body.password_sealed]
+    changed += [await _reseal_image(resources, sealer, image) for image in images]
     for status in JobStatus:
         having = [job for job in await jobs.jobs_in([status]) if _password(job)]
         changed += [await _reseal_job(jobs, sealer, job) for job in having]
@@ -46,6 +48,15 @@ async def _reseal_secret(resources: ResourceStore, sealer: Sealer, was: Resource
         except NotFoundError:
             break
     return False
+
+
+async def _reseal_image(resources: ResourceStore, sealer: Sealer, was: Resource[DockerImage]) -> bool:
+    """An image is never changed: it can only be gone meanwhile, or sealed by another one like this."""
+    sealed = sealer.resealed(was.project_id, was.body.password_sealed)
+    if sealed == was.body.password_sealed:
+        return False
+    new = replace(was, body=replace(was.body, password_sealed=sealed), version=was.version + 1)
+    return await resources.update_resource(new, was)
 
 
 async def _reseal_job(jobs: JobStore, sealer: Sealer, was: Job) -> bool:

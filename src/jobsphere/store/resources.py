@@ -175,7 +175,7 @@ def _change(statement: Statement, values: Row) -> Work[bool]:
 
 
 def _taken(resource: Resource[B]) -> str:
-    return f"the project has a {resource.body.KIND} {resource.name!r} already"
+    return f"the project has the {resource.body.KIND} {resource.name!r} already"
 
 
 def _no_id(kind: type[B], resource_id: str) -> NotFoundError:
