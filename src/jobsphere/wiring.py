@@ -21,6 +21,7 @@ from jobsphere.api.proxy import Proxy
 from jobsphere.api.server import GrpcServer, Services
 from jobsphere.api.tls import TlsFiles, ensure_certificates
 from jobsphere.blob.local import LocalBlobStore
+from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
 from jobsphere.domain.attempt import SandboxPlan
@@ -166,7 +167,7 @@ class Server:
             changes.publish,
             settings.max_running_jobs,
             _LOOK_AGAIN_S,
-            Provisioner(store.resources, images, settings.mask_secrets),
+            Provisioner(store.resources, images, lambda p: ProjectDisk(data_dir, p).folder(), settings.mask_secrets),
             sandbox_of(settings),
         )
         jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobsphere.api.codec import encode_job
+from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
@@ -89,6 +90,17 @@ async def delete_image(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an image's name; see :meth:`jobsphere.service.resources.Resources.delete`."""
     async with _operator(data_dir) as op:
         await op.images.delete(local_subject(), await op.project_id(project_id), named)
+
+
+async def project_disk(data_dir: Path, project_id: str) -> ProjectDisk:
+    """The disk of a project.
+
+    Raises:
+        NotFoundError: no such project.
+    """
+    async with _operator(data_dir) as op:
+        project = await op.projects.get(local_subject(), await op.project_id(project_id))
+        return ProjectDisk(data_dir, project.id)
 
 
 async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Resealed:

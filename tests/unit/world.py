@@ -154,7 +154,7 @@ class World:
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
         self.projects = Projects(self.store, self.access, self.clock, self.ids)
-        self.provisioner = Provisioner(self.resources, self.images)
+        self.provisioner = Provisioner(self.resources, self.images, lambda project_id: Path("/disks") / project_id)
         self.dispatcher = Dispatcher(places)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,

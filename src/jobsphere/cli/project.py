@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from jobsphere.cli.options import DataDir, Json, data_dir_of
+from jobsphere.cli.project_disk import app as disk
 from jobsphere.domain.resource import Project
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-app = App(name="project", help="Create and list projects.")
+app = App(name="project", help="Create and list projects, and manage their disks.")
+app.command(disk)
 
 
 @app.command

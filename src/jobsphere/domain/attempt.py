@@ -73,6 +73,20 @@ class ImagePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the node that the program sees read-only at ``target``, relative to the job's root.
+
+    Without a fence it sees the folder itself, under the folder's own path. ``names``: what ``cmd`` calls the place;
+    ``variable``: the environment variable that holds it (empty: none).
+    """
+
+    source: str
+    target: str
+    names: tuple[str, ...] = ()
+    variable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptPlan:
     """Everything that a supervisor needs to carry one attempt through.
 
@@ -97,6 +111,7 @@ class AttemptPlan:
     image: ImagePlan | None = None
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     mask_secrets: bool = False
+    mounts: tuple[Mount, ...] = ()
 
 
 class EndReason(StrEnum):

@@ -6,6 +6,7 @@ A job's root has a fixed shape. Paths here are relative to that root and use ``/
     inputs/<n>/      the n-th input, when its path is absolute or leaves the working directory
     outputs/<n>/     likewise for outputs
     modules/         local Python modules, on the import path
+    project/         the project's disk, read-only
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from jobsphere.domain.job import JobSpec
 
 WORK = "work"
 MODULES = "modules"
+PROJECT_DISK = "project"
 # A name holds no brace: in the shell's own ${A:-${INPUT}} only the inner one may be ours.
 _VARIABLE = re.compile(r"\$\{([^${}]+)}")
 

@@ -28,7 +28,9 @@ MAX_PATH_CHARS = 4096
 MAX_PASSWORD_CHARS = 16 * 1024
 WORKING_STORAGE_GB = (100, 10 * 1024)
 SIGNALS = (1, 2, 10, 12, 15)
-RESERVED_VARIABLES = ("DS_PROJECT_HOME",)
+PROJECT_HOME = "DS_PROJECT_HOME"
+"""The environment variable that says where the project's disk is."""
+RESERVED_VARIABLES = (PROJECT_HOME,)
 MAX_GRACE = timedelta(days=7)
 
 _VARIABLE = re.compile(r"[0-9A-Za-z_-]{1,50}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from jobsphere.domain.attempt import ImagePlan
+from jobsphere.domain.attempt import ImagePlan, Mount
+from jobsphere.domain.command import PROJECT_DISK
 from jobsphere.domain.errors import CorruptedError, FailedPreconditionError, JobsphereError, NotFoundError
 from jobsphere.domain.job import Job, Phase
+from jobsphere.domain.limits import PROJECT_HOME
 from jobsphere.domain.ports import Images
 from jobsphere.domain.resource_ports import ResourceStore
 from jobsphere.domain.resources import Secret
@@ -21,6 +25,7 @@ class Provision:
     image: ImagePlan | None = None
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     mask_secrets: bool = False
+    mounts: tuple[Mount, ...] = ()
 
 
 class ProvisionError(Exception):
@@ -37,12 +42,16 @@ class Provisioner:
     Args:
         resources: Where the projects' resources are.
         images: The images that jobs may run in.
+        disk: The folder, on the node, of a project's disk; made if it is not there.
         mask_secrets: Whether secrets are kept out of the jobs' logs.
     """
 
-    def __init__(self, resources: ResourceStore, images: Images, mask_secrets: bool = False) -> None:
+    def __init__(
+        self, resources: ResourceStore, images: Images, disk: Callable[[str], Path], mask_secrets: bool = False
+    ) -> None:
         self._resources = resources
         self._images = images
+        self._disk = disk
         self._mask_secrets = mask_secrets
 
     async def provide(self, job: Job) -> Provision:
@@ -60,7 +69,11 @@ class Provisioner:
             secrets = await self._secrets(job)
         except _FOR_GOOD as error:
             raise ProvisionError(Phase.ENVIRONMENT, error) from error
-        return Provision(image, secrets, self._mask_secrets)
+        return Provision(image, secrets, self._mask_secrets, tuple(self._mounts(job)))
+
+    def _mounts(self, job: Job) -> Iterator[Mount]:
+        if job.spec.attach_project_disk:
+            yield Mount(str(self._disk(job.project_id)), PROJECT_DISK, variable=PROJECT_HOME)
 
     async def _secrets(self, job: Job) -> tuple[tuple[str, str], ...]:
         """All of the project's but those that the job sets a variable of its own for."""

@@ -55,6 +55,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         image=image,
         secrets=provision.secrets,
         mask_secrets=provision.mask_secrets,
+        mounts=provision.mounts,
     )
 
 

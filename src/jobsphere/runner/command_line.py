@@ -7,7 +7,7 @@ import posixpath
 import shutil
 from collections.abc import Mapping
 
-from jobsphere.domain.attempt import AttemptPlan
+from jobsphere.domain.attempt import AttemptPlan, Mount
 from jobsphere.domain.command import MODULES, substitute
 from jobsphere.runner.processes import ATTEMPT_VARIABLE
 
@@ -19,9 +19,12 @@ _ACTIVATE = 'for _script in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do . "$_s
 """As ``conda activate`` does, for packages that need more than a PATH. In the command's first line: numbers stay."""
 
 
-def program_argv(plan: AttemptPlan, root: str, prefix: str | None = None) -> list[str]:
-    """The program's command line. ``root``: the job's root as the program sees it."""
+def program_argv(
+    plan: AttemptPlan, root: str, prefix: str | None = None, mounted: Mapping[Mount, str] | None = None
+) -> list[str]:
+    """The program's command line. ``root``: the job's root as the program sees it; ``mounted``: where mounts are."""
     places = {name: posixpath.join(root, place) for name, place in plan.locations}
+    places |= {name: place for mount, place in (mounted or {}).items() for name in mount.names}
     shell = shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh"
     activate = _ACTIVATE if prefix and _has_scripts(f"{prefix}/etc/conda/activate.d") else ""
     return [shell, "-c", activate + substitute(plan.cmd, {**dict(plan.literals), **places})]

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jobsphere.domain.attempt import AttemptPlan, EngineKind, ImagePlan
+from jobsphere.domain.attempt import AttemptPlan, EngineKind, ImagePlan, Mount
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.command_line import SYSTEM_PATH
 from jobsphere.runner.confinement import Command
@@ -81,6 +81,10 @@ class Container:
         marked = engine_environment() | {ATTEMPT_VARIABLE: self._plan.attempt_id}
         return Command(tuple(client(self._engine, *options)), marked, "/")
 
+    def seen(self, mount: Mount) -> str:
+        """Its place below the job's root."""
+        return f"{ROOT}/{mount.target}"
+
     def signal(self, pid: int, number: int) -> None:
         """To the program's process group in the container; through the engine where its processes are not ours.
 
@@ -141,6 +145,8 @@ class Container:
         for name in ROOT_DIRECTORIES:
             if os.path.isdir(self._at(name)):
                 yield from ("--mount", f"type=bind,src={self._at(name)},dst={ROOT}/{name}")
+        for mount in self._plan.mounts:
+            yield from ("--mount", f"type=bind,src={mount.source},dst={self.seen(mount)},readonly")
 
     def _limits(self) -> Iterator[str]:
         limits = self._plan.limits

@@ -123,8 +123,10 @@ class Program:
         ours = [out_writer, err_writer]
         try:
             root = self._confinement.root
-            environment = program_environment(bench.plan, root, prefix, self._secrets)
-            argv = program_argv(bench.plan, root, prefix)
+            mounted = {mount: self._confinement.seen(mount) for mount in bench.plan.mounts}
+            places = {mount.variable: place for mount, place in mounted.items() if mount.variable}
+            environment = program_environment(bench.plan, root, prefix, {**self._secrets, **places})
+            argv = program_argv(bench.plan, root, prefix, mounted)
             command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
             ours += command.descriptors
             pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)

@@ -21,7 +21,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
-from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.attempt import Mount, SandboxPlan
 from jobsphere.runner.confinement import Command
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, child_of, signal_group
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
@@ -72,14 +72,23 @@ class Sandbox:
         plan: What the operator lets programs see and reach.
         run_folder: Where what all sandboxes of this host share is kept.
         prefix: The environment's prefix, if the attempt has one.
+        mounts: More folders that it sees below its root.
     """
 
-    def __init__(self, run_directory: str, plan: SandboxPlan, run_folder: str, prefix: str | None) -> None:
+    def __init__(
+        self,
+        run_directory: str,
+        plan: SandboxPlan,
+        run_folder: str,
+        prefix: str | None,
+        mounts: Sequence[Mount] = (),
+    ) -> None:
         self.root = ROOT
         self._run_directory = run_directory
         self._plan = plan
         self._run_folder = run_folder
         self._prefix = prefix
+        self._mounts = mounts
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """The program inside. Its variables go through a descriptor, and bubblewrap's own environment is empty.
@@ -95,6 +104,10 @@ class Sandbox:
         options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
         outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
         return Command((_program(), *options, *argv), outside, "/", (told,))
+
+    def seen(self, mount: Mount) -> str:
+        """Its place below the job's root."""
+        return f"{ROOT}/{mount.target}"
 
     def signal(self, pid: int, number: int) -> None:
         """To the program's own session: bubblewrap's first process watches, its child is the init in there.
@@ -123,6 +136,8 @@ class Sandbox:
             if os.path.isdir(source):
                 yield from ("--bind", source, f"{ROOT}/{name}")
         yield from ("--symlink", "job/tmp", "/tmp")  # noqa: S108 - the program's own
+        for mount in self._mounts:
+            yield from ("--ro-bind", mount.source, self.seen(mount))
         for path in (*self._plan.read_only, *prefix_folders(self._prefix)):
             yield from ("--ro-bind", path, path)
 

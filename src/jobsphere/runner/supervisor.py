@@ -118,7 +118,7 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
     if plan is None:
         return Unconfined(path)
     run_folder = os.path.join(os.path.dirname(os.path.dirname(path)), "run")
-    return sandbox.Sandbox(path, plan, run_folder, prefix)
+    return sandbox.Sandbox(path, plan, run_folder, prefix, bench.plan.mounts)
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
