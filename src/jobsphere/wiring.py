@@ -20,6 +20,8 @@ from jobsphere.api.codec import encode_job
 from jobsphere.api.proxy import Proxy
 from jobsphere.api.server import GrpcServer, Services
 from jobsphere.api.tls import TlsFiles, ensure_certificates
+from jobsphere.blob.datasets import FOLDER as DATASETS
+from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.blob.signing import HmacUrlSigner
@@ -28,6 +30,7 @@ from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.engine import Engine
+from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
@@ -41,10 +44,12 @@ from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.data import JobData
+from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
+from jobsphere.service.resources import Backing
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
@@ -157,6 +162,7 @@ class Server:
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
+        dataset_files = LocalDatasets(data_dir / DATASETS)
         images = ProjectImages(images_of(settings, keys), store.resources)
         engine = Engine(
             store,
@@ -167,14 +173,22 @@ class Server:
             changes.publish,
             settings.max_running_jobs,
             _LOOK_AGAIN_S,
-            Provisioner(store.resources, images, lambda p: ProjectDisk(data_dir, p).folder(), settings.mask_secrets),
+            Provisioner(
+                store.resources,
+                images,
+                lambda p: ProjectDisk(data_dir, p).folder(),
+                dataset_files,
+                settings.mask_secrets,
+            ),
+            Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
         )
-        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images)
+        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, store.resources)
         logs = Logs(store, runner, access, changes, readers)
         projects = Projects(store, access, clock, ids)
         await projects.ensure_default(local_subject())
         await data.sweep()
+        await Datasets(Backing(store.resources, store, access, clock, ids), dataset_files).sweep()
         await engine.start()
         stack.push_async_callback(engine.stop)
         self._engine = engine

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobsphere.api.codec import encode_job
+from jobsphere.blob.datasets import FOLDER as DATASETS
+from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
-from jobsphere.domain.resources import DockerImage, Resource, Secret, check_unused
+from jobsphere.domain.resources import Dataset, DockerImage, Resource, Secret, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
 from jobsphere.service.access import Access, Tokens
+from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ImageResources
 from jobsphere.service.projects import Projects
 from jobsphere.service.resealing import Resealed, reseal
@@ -32,6 +35,7 @@ class _Operator:
     projects: Projects
     secrets: Secrets
     images: ImageResources
+    datasets: Datasets
 
     async def project_id(self, named: str) -> str:
         """The project that a command names, else the default one."""
@@ -48,7 +52,8 @@ async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
         access = Access(tokens, required=False, local_user=local_subject().id, store=store)
         backing = Backing(store.resources, store, access, clock, ids)
         projects = Projects(store, access, clock, ids)
-        yield _Operator(store, keys, projects, Secrets(backing, keys), ImageResources(backing, keys))
+        datasets = Datasets(backing, LocalDatasets(data_dir / DATASETS))
+        yield _Operator(store, keys, projects, Secrets(backing, keys), ImageResources(backing, keys), datasets)
     finally:
         await store.close()
 
@@ -90,6 +95,39 @@ async def delete_image(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an image's name; see :meth:`jobsphere.service.resources.Resources.delete`."""
     async with _operator(data_dir) as op:
         await op.images.delete(local_subject(), await op.project_id(project_id), named)
+
+
+async def create_dataset(
+    data_dir: Path,
+    project_id: str,
+    name: str,
+    sources: Sequence[Path],
+    description: str,
+    labels: tuple[tuple[str, str], ...],
+) -> Resource[Dataset]:
+    """Make a dataset as the operator; see :meth:`jobsphere.service.datasets.Datasets.create`."""
+    async with _operator(data_dir) as op:
+        project_id = await op.project_id(project_id)
+        return await op.datasets.create(local_subject(), project_id, name, sources, description, labels)
+
+
+async def list_datasets(data_dir: Path, project_id: str) -> Sequence[Resource[Dataset]]:
+    """The datasets of a project."""
+    async with _operator(data_dir) as op:
+        return await op.datasets.all(local_subject(), await op.project_id(project_id))
+
+
+async def show_dataset(data_dir: Path, project_id: str, named: str) -> tuple[Resource[Dataset], Path]:
+    """A dataset of a project, and where its files are."""
+    async with _operator(data_dir) as op:
+        found = await op.datasets.find(local_subject(), await op.project_id(project_id), named)
+        return found, LocalDatasets(data_dir / DATASETS).folder(found.project_id, found.id)
+
+
+async def delete_dataset(data_dir: Path, project_id: str, named: str) -> None:
+    """Remove a dataset; see :meth:`jobsphere.service.datasets.Datasets.delete`."""
+    async with _operator(data_dir) as op:
+        await op.datasets.delete(local_subject(), await op.project_id(project_id), named)
 
 
 async def project_disk(data_dir: Path, project_id: str) -> ProjectDisk:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.contract.ports_blobs import MemoryBlobStore
 from tests.contract.ports_memory_runner import MemoryRunner
 
+from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
 from jobsphere.domain.attempt import (
     Collected,
@@ -27,12 +28,14 @@ from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler
 from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.data import JobData
+from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
@@ -147,18 +150,23 @@ class World:
         self.sealer = PlainSealer()
         self.backing = Backing(self.resources, self.store, self.access, self.clock, self.ids)
         self.secrets = Secrets(self.backing, self.sealer)
+        self.dataset_files = LocalDatasets(folder / "datasets")
+        self.datasets = Datasets(self.backing, self.dataset_files)
         self.image_resources = ImageResources(self.backing, self.sealer)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
-            self.woken.append, self.images,
+            self.woken.append, self.images, self.resources,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
         self.projects = Projects(self.store, self.access, self.clock, self.ids)
-        self.provisioner = Provisioner(self.resources, self.images, lambda project_id: Path("/disks") / project_id)
+        self.provisioner = Provisioner(
+            self.resources, self.images, lambda project_id: Path("/disks") / project_id, self.dataset_files
+        )
+        self.products = Products(self.resources, self.dataset_files, self.runner, self.clock)
         self.dispatcher = Dispatcher(places)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
-            self.woken.append, self.provisioner, monotonic=lambda: self.seconds,
+            self.woken.append, self.provisioner, self.products, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
     async def open(self) -> World:

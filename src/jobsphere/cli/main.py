@@ -10,6 +10,7 @@ import sys
 from cyclopts import App
 
 from jobsphere.cli.client_env import client_env
+from jobsphere.cli.dataset import app as dataset
 from jobsphere.cli.demo import demo
 from jobsphere.cli.environments import app as environments
 from jobsphere.cli.image import app as image
@@ -35,6 +36,7 @@ app.command(demo)
 app.command(project)
 app.command(secret)
 app.command(image)
+app.command(dataset)
 app.command(environments)
 
 

@@ -11,9 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from jobsphere.domain.artifact import ArtifactKind, File, FileError
-from jobsphere.domain.command import OutputPlace, Placement
+from jobsphere.domain.command import DatasetPlace, OutputPlace, Placement
 from jobsphere.domain.environment import PythonEnvironment
-from jobsphere.domain.job import Phase
+from jobsphere.domain.job import OutputDatasetDesc, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class AttemptPlan:
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     mask_secrets: bool = False
     mounts: tuple[Mount, ...] = ()
+    datasets: tuple[DatasetPlace, ...] = ()
 
 
 class EndReason(StrEnum):
@@ -159,6 +160,17 @@ class CollectedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectedDataset:
+    """A folder in the outbox that is to become the ``number``-th output dataset of the job."""
+
+    number: int
+    desc: OutputDatasetDesc
+    name: str
+    size_bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """The ``collected`` record: the outbox is complete, and ``logs`` has reached ``log_bytes``, its last size."""
 
@@ -166,6 +178,7 @@ class Collected:
     files: tuple[CollectedFile, ...] = ()
     errors: tuple[FileError, ...] = ()
     log_bytes: int = 0
+    datasets: tuple[CollectedDataset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

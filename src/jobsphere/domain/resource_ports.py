@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from jobsphere.domain.resources import B, Resource
+from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
+from jobsphere.domain.resources import B, Dataset, Resource
 
 
 class ResourceStore(Protocol):
@@ -71,3 +74,64 @@ class Sealer(Protocol):
             FailedPreconditionError: the key cannot be had.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """How much a dataset holds."""
+
+    size_bytes: int
+    files: int
+
+
+class DatasetFiles(Protocol):
+    """The content of datasets on the node. Once there it never changes, and whatever user a job runs as can read it."""
+
+    def folder(self, project_id: str, dataset_id: str) -> Path:
+        """Where it is, or would be."""
+        ...
+
+    async def take(self, project_id: str, dataset_id: str, sources: Sequence[Path]) -> Content:
+        """Copy files, folders or an archive of this host: durable and whole on return, or not there.
+
+        Of one folder, or one archive (ZIP or tar), it is what is in it; several sources keep their names.
+
+        Raises:
+            NotFoundError: a source is not there.
+            InvalidArgumentError: a link, a device, a path that leads out, or two things of one name.
+            ResourceExhaustedError: no room.
+        """
+        ...
+
+    async def adopt(self, project_id: str, dataset_id: str, folder: Path) -> None:
+        """Take over a folder of this host, durably. After a crash it may be repeated, and the folder be gone.
+
+        Raises:
+            NotFoundError: neither the folder nor the dataset is there.
+        """
+        ...
+
+    async def remove(self, project_id: str, dataset_id: str) -> None:
+        """Free its bytes."""
+        ...
+
+    async def sweep(self, project_id: str, wanted: set[str], now: float) -> None:
+        """Remove what a crash left: whatever is not ``wanted`` and older than a day. ``now``: seconds of the epoch."""
+        ...
+
+
+async def find_dataset(resources: ResourceStore, project_id: str, dataset_id: str) -> Resource[Dataset]:
+    """The project's dataset of that id.
+
+    Raises:
+        FailedPreconditionError: it has none; what to do.
+    """
+    try:
+        dataset = await resources.get_resource(Dataset, dataset_id)
+    except NotFoundError:
+        dataset = None
+    if dataset is None or dataset.project_id != project_id:
+        raise FailedPreconditionError(
+            f"dataset_ids: the project has no dataset {dataset_id!r}; `jobsphere dataset list` shows those it has"
+        )
+    return dataset

@@ -15,8 +15,6 @@ def check_supported(spec: JobSpec) -> None:
     """
     missing: tuple[tuple[bool, str, str], ...] = (
         (bool(spec.s3_mount_ids), "s3_mount_ids", "S3 connectors; pass the files as inputs"),
-        (bool(spec.dataset_ids), "dataset_ids", "datasets; pass the files as inputs"),
-        (bool(spec.output_datasets), "output_datasets", "output datasets; name the directory in outputs"),
         (
             spec.working_storage is not None,
             "extended_working_storage",

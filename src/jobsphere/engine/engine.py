@@ -12,6 +12,7 @@ from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler, job_id_of
 from jobsphere.engine.retention import Retention
@@ -31,6 +32,7 @@ class Engine:
         places: How many attempts may run at a time.
         look_again_s: How often everything live is looked at, hint or no hint.
         provisioner: Finds what jobs get from their projects.
+        products: Makes what they give to their projects.
         sandbox: The fence that every program gets; None for none.
     """
 
@@ -45,6 +47,7 @@ class Engine:
         places: int,
         look_again_s: float,
         provisioner: Provisioner,
+        products: Products,
         sandbox: SandboxPlan | None = None,
     ) -> None:
         self._store = store
@@ -53,7 +56,7 @@ class Engine:
         self._look_again_s = look_again_s
         self._dispatcher = Dispatcher(places)
         self._reconciler = Reconciler(
-            store, runner, blobs, clock, self._dispatcher, changed, self.wake, provisioner, sandbox
+            store, runner, blobs, clock, self._dispatcher, changed, self.wake, provisioner, products, sandbox
         )
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobsphere.domain.attempt import ImagePlan, Mount
-from jobsphere.domain.command import PROJECT_DISK
+from jobsphere.domain.command import DATASETS, PROJECT_DISK
 from jobsphere.domain.errors import CorruptedError, FailedPreconditionError, JobsphereError, NotFoundError
 from jobsphere.domain.job import Job, Phase
 from jobsphere.domain.limits import PROJECT_HOME
 from jobsphere.domain.ports import Images
-from jobsphere.domain.resource_ports import ResourceStore
+from jobsphere.domain.resource_ports import DatasetFiles, ResourceStore, find_dataset
 from jobsphere.domain.resources import Secret
 
 _FOR_GOOD = (FailedPreconditionError, NotFoundError, CorruptedError)
@@ -43,15 +43,22 @@ class Provisioner:
         resources: Where the projects' resources are.
         images: The images that jobs may run in.
         disk: The folder, on the node, of a project's disk; made if it is not there.
+        datasets: Where the content of datasets is.
         mask_secrets: Whether secrets are kept out of the jobs' logs.
     """
 
     def __init__(
-        self, resources: ResourceStore, images: Images, disk: Callable[[str], Path], mask_secrets: bool = False
+        self,
+        resources: ResourceStore,
+        images: Images,
+        disk: Callable[[str], Path],
+        datasets: DatasetFiles,
+        mask_secrets: bool = False,
     ) -> None:
         self._resources = resources
         self._images = images
         self._disk = disk
+        self._datasets = datasets
         self._mask_secrets = mask_secrets
 
     async def provide(self, job: Job) -> Provision:
@@ -69,9 +76,17 @@ class Provisioner:
             secrets = await self._secrets(job)
         except _FOR_GOOD as error:
             raise ProvisionError(Phase.ENVIRONMENT, error) from error
-        return Provision(image, secrets, self._mask_secrets, tuple(self._mounts(job)))
+        try:
+            mounts = [mount async for mount in self._mounts(job)]
+        except _FOR_GOOD as error:
+            raise ProvisionError(Phase.STAGE, error) from error
+        return Provision(image, secrets, self._mask_secrets, tuple(mounts))
 
-    def _mounts(self, job: Job) -> Iterator[Mount]:
+    async def _mounts(self, job: Job) -> AsyncIterator[Mount]:
+        for dataset_id in job.spec.dataset_ids:
+            dataset = await find_dataset(self._resources, job.project_id, dataset_id)
+            source = str(self._datasets.folder(job.project_id, dataset.id))
+            yield Mount(source, f"{DATASETS}/{dataset.id}", (dataset.id,))
         if job.spec.attach_project_disk:
             yield Mount(str(self._disk(job.project_id)), PROJECT_DISK, variable=PROJECT_HOME)
 

@@ -19,6 +19,7 @@ from jobsphere.domain.lifecycle import AttemptFailed, AttemptStopped, Event, Pla
 from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
+from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provision, Provisioner, ProvisionError
 from jobsphere.pythonspec import environment_of
 
@@ -56,13 +57,15 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         secrets=provision.secrets,
         mask_secrets=provision.mask_secrets,
         mounts=provision.mounts,
+        datasets=layout.datasets,
     )
 
 
 class Reconciler:
     """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at.
 
-    ``provisioner`` finds what jobs get from their projects. ``sandbox``: the fence of every program; None for none.
+    ``provisioner`` finds what jobs get from their projects, ``products`` makes what they give them. ``sandbox``: the
+    fence of every program; None for none.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Reconciler:
         changed: Callable[[str], None],
         wake: Callable[[str], None],
         provisioner: Provisioner,
+        products: Products,
         sandbox: SandboxPlan | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +91,7 @@ class Reconciler:
         self._wake = wake
         self._sandbox = sandbox
         self._provisioner = provisioner
+        self._products = products
         self._monotonic = monotonic
         self._launched: dict[str, float] = {}
 
@@ -145,6 +150,8 @@ class Reconciler:
     async def _advance(self, job: Job, attempt: Attempt, seen: Observation) -> None:
         if seen.collected is not None:
             await self._commit(job, attempt, seen.collected)
+            if job.status is not JobStatus.CANCELLING:
+                await self._products.make(job, attempt, seen.collected)
         await self._move(job, list(events_of(job, seen)))
 
     async def _move(self, job: Job, events: list[Event]) -> None:
@@ -203,6 +210,8 @@ class Reconciler:
 
     async def _tidy(self, job: Job, attempt: Attempt) -> None:
         seen = await self._runner.observe(attempt.id)
+        if seen.collected is not None and job.status is not JobStatus.SUCCESS:
+            await self._products.unmake(job, attempt, seen.collected)
         if seen.collected is not None and not job.data_cleared:
             # A sweep may have freed an equal blob of another job between the adoption and the write that refers to it.
             hashes = {c.file.sha256 for c in seen.collected.files}

@@ -15,6 +15,7 @@ from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.container import Container
+from jobsphere.runner.datasets import make_dataset_folders
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
@@ -76,6 +77,7 @@ class Supervisor:
             bench.check()
             stage_inputs(bench, self._source)
             make_output_folders(bench)
+            make_dataset_folders(bench)
             phase = Phase.IMAGE
             image = prepare_image(bench, self._unseal)
             phase = Phase.ENVIRONMENT

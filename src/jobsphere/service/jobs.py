@@ -17,6 +17,7 @@ from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, d
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
+from jobsphere.domain.resource_ports import ResourceStore, find_dataset
 from jobsphere.domain.support import check_supported
 from jobsphere.pythonspec import environment_of
 from jobsphere.service.access import Access
@@ -58,6 +59,7 @@ class Jobs:
         ids: Ids,
         wake: Callable[[str], None],
         images: Images,
+        resources: ResourceStore,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -68,6 +70,7 @@ class Jobs:
         self._ids = ids
         self._wake = wake
         self._images = images
+        self._resources = resources
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
 
     async def create(
@@ -79,7 +82,8 @@ class Jobs:
             NotFoundError: no such project.
             InvalidArgumentError: the spec breaks a limit.
             UnsupportedError: it asks for what this server does not have.
-            FailedPreconditionError: it asks for an image, and no container engine is there.
+            FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset or a
+                secret that the project does not have.
         """
         await self._access.project(who, project_id)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
@@ -237,6 +241,8 @@ class Jobs:
     ) -> Submitted:
         _check(spec, name, desc, config, ttl)
         config = _without_password(config, spec)
+        for dataset_id in spec.dataset_ids:
+            await find_dataset(self._resources, project_id, dataset_id)
         spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
         job = Job(

@@ -75,7 +75,7 @@ class Resources(Generic[B]):
         """Whether a job of its project names the resource."""
         raise NotImplementedError
 
-    async def _add(self, who: Subject, project_id: str, name: str, body: B) -> Resource[B]:
+    async def _add(self, who: Subject, project_id: str, name: str, body: B, resource_id: str = "") -> Resource[B]:
         """Store a new one.
 
         Raises:
@@ -87,6 +87,6 @@ class Resources(Generic[B]):
             raise ResourceExhaustedError(
                 f"the project has {MAX_OF_KIND} of the kind {self._kind.KIND}, as many as it may; delete one first"
             )
-        new = Resource(backing.ids.new(), project_id, name, backing.clock.now(), who.id, body)
+        new = Resource(resource_id or backing.ids.new(), project_id, name, backing.clock.now(), who.id, body)
         await backing.resources.add_resource(new)
         return new
