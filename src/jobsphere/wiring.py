@@ -188,7 +188,8 @@ class Server:
         projects = Projects(store, access, clock, ids)
         await projects.ensure_default(local_subject())
         await data.sweep()
-        await Datasets(Backing(store.resources, store, access, clock, ids), dataset_files).sweep()
+        datasets = Datasets(Backing(store.resources, store, access, clock, ids), dataset_files)
+        await datasets.sweep()
         await engine.start()
         stack.push_async_callback(engine.stop)
         self._engine = engine
@@ -199,7 +200,7 @@ class Server:
         stack.push_async_callback(web.cleanup)
         names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", names)
-        services = Services(jobs, jobs.operations, logs, projects, access)
+        services = Services(jobs, jobs.operations, logs, projects, access, datasets)
         grpc_port = await self._serve_grpc(services, tls)
         proxy = Proxy((_reachable(settings.host), grpc_port), tls)
         proxy_port = await proxy.start(settings.host, settings.proxy_port)

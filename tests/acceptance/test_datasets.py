@@ -6,6 +6,9 @@ import json
 import re
 from pathlib import Path
 
+from google.protobuf.empty_pb2 import Empty
+from yandex.cloud.datasphere.v2 import dataset_service_pb2 as dataset_pb
+from yandex.cloud.datasphere.v2.dataset_service_pb2_grpc import DatasetServiceStub
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
 from tests.acceptance.jobfiles import execute, write_job
@@ -45,6 +48,12 @@ def test_from_files_to_a_job_to_the_next_job(tmp_path: Path) -> None:
         assert (new["name"], new["files"], new["description"]) == ("both", 1, "what a job made")
         job = api.get(str(new["job_id"]))
         assert [(d.id, d.desc.labels["made"]) for d in job.output_datasets] == [(made[1], "by-job")]
+        stub = DatasetServiceStub(api.channel)
+        activate = dataset_pb.ActivateDatasetRequest(dataset_id=dataset_id, project_id=client.project)
+        activated = api.call(stub.Activate, activate)
+        assert activated.done
+        assert activated.response.Is(Empty.DESCRIPTOR)
+        assert api.operation(activated.id) == activated
         shown = json.loads(jobsphere(data, "dataset", "show", "both"))
         assert (Path(shown["folder"]) / "both.txt").read_text() == "of the dataset\n"
 

@@ -164,6 +164,15 @@ class FakeProjects:
         return [PROJECT], ""
 
 
+class FakeDatasets:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def activate(self, who: Subject, project_id: str, dataset_id: str) -> Operation:
+        self._recorder.note("activate", who.id, project_id, dataset_id)
+        return operation(OperationKind.ACTIVATE_DATASET)
+
+
 class FakeAccess:
     def authenticate(self, authorization: str | None) -> Subject:
         if authorization != f"Bearer {TOKEN}":
@@ -184,4 +193,4 @@ class Fakes:
 
     def services(self) -> Services:
         fakes = (self.jobs, FakeOperations(self.recorder), self.logs, FakeProjects(self.recorder), FakeAccess())
-        return Services(*(cast("Any", f) for f in fakes))
+        return Services(*(cast("Any", f) for f in (*fakes, FakeDatasets(self.recorder))))

@@ -86,6 +86,15 @@ async def test_a_used_one_stays_and_a_deleted_one_takes_its_files_along(world: W
     assert await world.datasets.all(WHO, PROJECT) == []
 
 
+async def test_activating_is_done_for_what_is_there(world: World, source: Path) -> None:
+    dataset = await world.datasets.create(WHO, PROJECT, "data", [source])
+    operation = await world.datasets.activate(WHO, PROJECT, dataset.id)
+    assert await world.store.get_operation(operation.id) == operation
+    assert (await world.jobs.operations.get(WHO, operation.id)).done
+    with pytest.raises(NotFoundError, match="has no dataset 'x'"):
+        await world.datasets.activate(WHO, PROJECT, "x")
+
+
 async def test_what_cannot_be_leaves_no_files(world: World, source: Path) -> None:
     await world.datasets.create(WHO, PROJECT, "data", [source])
     for call, error in (

@@ -11,6 +11,7 @@ from grpc_health.v1.health import aio as health  # pyright: ignore[reportAttribu
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
+from jobsphere.api.dataset import DatasetService
 from jobsphere.api.endpoint import ApiEndpointService
 from jobsphere.api.iam import IamTokenService
 from jobsphere.api.jobs import ProjectJobService
@@ -20,6 +21,7 @@ from jobsphere.api.registrar import Registrar
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.service.access import Access
+from jobsphere.service.datasets import Datasets
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs
 from jobsphere.service.operations import Operations
@@ -48,6 +50,7 @@ class Services:
     logs: Logs
     projects: Projects
     access: Access
+    datasets: Datasets
 
 
 class GrpcServer:
@@ -100,6 +103,7 @@ class GrpcServer:
             ProjectJobService(services.jobs, services.logs),
             OperationService(services.operations),
             ProjectService(services.projects),
+            DatasetService(services.datasets),
             IamTokenService(services.access),
             ApiEndpointService(address),
         ):

@@ -8,6 +8,7 @@ from pathlib import Path
 from jobsphere.domain.errors import AlreadyExistsError, InvalidArgumentError
 from jobsphere.domain.job import LIVE_STATUSES, Job
 from jobsphere.domain.limits import MAX_LABELS, MAX_PATH_CHARS
+from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import DatasetFiles
 from jobsphere.domain.resources import Dataset, Resource, check_name, output_dataset_id
@@ -61,6 +62,19 @@ class Datasets(Resources[Dataset]):
         gone = await super().delete(who, project_id, named)
         await self._files.remove(project_id, gone.id)
         return gone
+
+    async def activate(self, who: Subject, project_id: str, dataset_id: str) -> Operation:
+        """Make sure that jobs can use it: they always can.
+
+        Raises:
+            NotFoundError: no such project, or no such dataset in it.
+        """
+        await self.find(who, project_id, dataset_id)
+        backing = self._backing
+        kind, now = OperationKind.ACTIVATE_DATASET, backing.clock.now()
+        operation = Operation(backing.ids.new(), kind, project_id, "", now, who.id)
+        await backing.jobs.add_operation(operation)
+        return operation
 
     async def sweep(self) -> None:
         """Free what no dataset names: a crash came between its content and its record, or the other way round."""
