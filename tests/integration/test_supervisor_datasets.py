@@ -80,6 +80,7 @@ async def test_collecting_goes_on_where_a_kill_came(node: Node) -> None:
     node.at("collected").unlink()
     await node.runner.close()
     node.runner = node.new_runner()
+    await node.observed("a1", lambda seen: not seen.alive)  # it writes the record just before it goes
     await node.runner.launch(node.plan("true"))
     seen = await node.end()
     assert seen.collected
