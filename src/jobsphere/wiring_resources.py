@@ -14,9 +14,10 @@ from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
-from jobsphere.domain.resources import Dataset, DockerImage, Resource, Secret, check_unused
+from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
 from jobsphere.service.access import Access, Tokens
+from jobsphere.service.connectors import Connectors
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ImageResources
 from jobsphere.service.projects import Projects
@@ -36,6 +37,7 @@ class _Operator:
     secrets: Secrets
     images: ImageResources
     datasets: Datasets
+    connectors: Connectors
 
     async def project_id(self, named: str) -> str:
         """The project that a command names, else the default one."""
@@ -52,8 +54,15 @@ async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
         access = Access(tokens, required=False, local_user=local_subject().id, store=store)
         backing = Backing(store.resources, store, access, clock, ids)
         projects = Projects(store, access, clock, ids)
-        datasets = Datasets(backing, LocalDatasets(data_dir / DATASETS))
-        yield _Operator(store, keys, projects, Secrets(backing, keys), ImageResources(backing, keys), datasets)
+        yield _Operator(
+            store,
+            keys,
+            projects,
+            Secrets(backing, keys),
+            ImageResources(backing, keys),
+            Datasets(backing, LocalDatasets(data_dir / DATASETS)),
+            Connectors(backing),
+        )
     finally:
         await store.close()
 
@@ -128,6 +137,24 @@ async def delete_dataset(data_dir: Path, project_id: str, named: str) -> None:
     """Remove a dataset; see :meth:`jobsphere.service.datasets.Datasets.delete`."""
     async with _operator(data_dir) as op:
         await op.datasets.delete(local_subject(), await op.project_id(project_id), named)
+
+
+async def add_connector(data_dir: Path, project_id: str, name: str, connector: S3Connector) -> Resource[S3Connector]:
+    """Make a bucket known as the operator; see :meth:`jobsphere.service.connectors.Connectors.add`."""
+    async with _operator(data_dir) as op:
+        return await op.connectors.add(local_subject(), await op.project_id(project_id), name, connector)
+
+
+async def list_connectors(data_dir: Path, project_id: str) -> Sequence[Resource[S3Connector]]:
+    """The S3 connectors of a project."""
+    async with _operator(data_dir) as op:
+        return await op.connectors.all(local_subject(), await op.project_id(project_id))
+
+
+async def delete_connector(data_dir: Path, project_id: str, named: str) -> None:
+    """Remove an S3 connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
+    async with _operator(data_dir) as op:
+        await op.connectors.delete(local_subject(), await op.project_id(project_id), named)
 
 
 async def project_disk(data_dir: Path, project_id: str) -> ProjectDisk:

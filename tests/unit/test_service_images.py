@@ -59,7 +59,7 @@ async def test_its_password_may_be_a_secret(world: World) -> None:
     plan = world.runner.held[attempt(job)].plan.image
     assert plan
     assert world.sealer.open(PROJECT, plan.password_sealed) == "second"
-    with pytest.raises(FailedPreconditionError, match="is the password of the image 'mine'; delete that first"):
+    with pytest.raises(FailedPreconditionError, match="is named by the image 'mine'; delete that first"):
         await world.secrets.delete(WHO, PROJECT, "REG")
 
 

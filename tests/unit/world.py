@@ -34,6 +34,7 @@ from jobsphere.engine.reconciler import Reconciler
 from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
+from jobsphere.service.connectors import Connectors
 from jobsphere.service.data import JobData
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ImageResources, ProjectImages
@@ -152,6 +153,7 @@ class World:
         self.secrets = Secrets(self.backing, self.sealer)
         self.dataset_files = LocalDatasets(folder / "datasets")
         self.datasets = Datasets(self.backing, self.dataset_files)
+        self.connectors = Connectors(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,

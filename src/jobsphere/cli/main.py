@@ -15,6 +15,7 @@ from jobsphere.cli.demo import demo
 from jobsphere.cli.environments import app as environments
 from jobsphere.cli.image import app as image
 from jobsphere.cli.project import app as project
+from jobsphere.cli.s3 import app as s3
 from jobsphere.cli.secret import app as secret
 from jobsphere.cli.up import up
 from jobsphere.domain.errors import JobsphereError
@@ -37,6 +38,7 @@ app.command(project)
 app.command(secret)
 app.command(image)
 app.command(dataset)
+app.command(s3)
 app.command(environments)
 
 

@@ -87,6 +87,22 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class S3Mount:
+    """A bucket that the program finds at ``location``, relative to the job's root. The keys are opened by the node."""
+
+    connector_id: str
+    name: str
+    location: str
+    bucket: str
+    endpoint: str = ""
+    region: str = ""
+    prefix: str = ""
+    access_key_sealed: str = field(default="", repr=False)
+    secret_key_sealed: str = field(default="", repr=False)
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptPlan:
     """Everything that a supervisor needs to carry one attempt through.
 
@@ -112,6 +128,7 @@ class AttemptPlan:
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     mask_secrets: bool = False
     mounts: tuple[Mount, ...] = ()
+    s3_mounts: tuple[S3Mount, ...] = ()
     datasets: tuple[DatasetPlace, ...] = ()
 
 
@@ -121,7 +138,7 @@ class EndReason(StrEnum):
     EXITED = "exited"
     """The program ran and ended by itself."""
     FAILED = "failed"
-    """The program was never started: staging or environment failed."""
+    """The program was never started, for staging or environment failed; or what it wrote could not be brought away."""
     STOPPED = "stopped"
     """A stop was asked for, and no process is left."""
     LOST = "lost"

@@ -9,6 +9,7 @@ A job's root has a fixed shape. Paths here are relative to that root and use ``/
     outputs/dataset-<n>/  what becomes the n-th output dataset
     project/         the project's disk, read-only
     datasets/<id>/   a dataset, read-only
+    s3/<id>/         what is in the bucket of an S3 connector
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ WORK = "work"
 MODULES = "modules"
 PROJECT_DISK = "project"
 DATASETS = "datasets"
+S3 = "s3"
 # A name holds no brace: in the shell's own ${A:-${INPUT}} only the inner one may be ours.
 _VARIABLE = re.compile(r"\$\{([^${}]+)}")
 
@@ -118,6 +120,7 @@ def lay_out(spec: JobSpec) -> Layout:
         outputs.append(OutputPlace(desc, place))
     datasets = tuple(DatasetPlace(desc, f"outputs/dataset-{i}") for i, desc in enumerate(spec.output_datasets))
     locations += [(place.desc.var, place.location) for place in datasets]
+    locations += [(connector_id, f"{S3}/{connector_id}") for connector_id in spec.s3_mount_ids]
     return Layout(tuple(inputs), tuple(outputs), tuple(literals), tuple(locations), datasets)
 
 

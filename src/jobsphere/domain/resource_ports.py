@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
-from jobsphere.domain.resources import B, Dataset, Resource
+from jobsphere.domain.resources import B, Dataset, Resource, S3Connector, Secret
 
 
 class ResourceStore(Protocol):
@@ -126,12 +126,42 @@ async def find_dataset(resources: ResourceStore, project_id: str, dataset_id: st
     Raises:
         FailedPreconditionError: it has none; what to do.
     """
+    return await _find(resources, Dataset, project_id, dataset_id, "dataset_ids", "dataset")
+
+
+async def find_connector(resources: ResourceStore, project_id: str, connector_id: str) -> Resource[S3Connector]:
+    """The project's S3 connector of that id.
+
+    Raises:
+        FailedPreconditionError: it has none; what to do.
+    """
+    return await _find(resources, S3Connector, project_id, connector_id, "s3_mount_ids", "s3")
+
+
+async def sealed_secret(resources: ResourceStore, project_id: str, named: str, where: str) -> str:
+    """The sealed value of the project's secret of that name or id.
+
+    Raises:
+        FailedPreconditionError: there is none; ``where`` says who asked.
+    """
+    for secret in await resources.list_resources(Secret, project_id):
+        if named in (secret.name, secret.id):
+            return secret.body.sealed
+    raise FailedPreconditionError(
+        f"{where}: the project has no secret {named!r}; "
+        f"set it with `jobsphere secret set {named} --project {project_id}`"
+    )
+
+
+async def _find(
+    resources: ResourceStore, kind: type[B], project_id: str, resource_id: str, where: str, command: str
+) -> Resource[B]:
     try:
-        dataset = await resources.get_resource(Dataset, dataset_id)
+        found = await resources.get_resource(kind, resource_id)
     except NotFoundError:
-        dataset = None
-    if dataset is None or dataset.project_id != project_id:
+        found = None
+    if found is None or found.project_id != project_id:
         raise FailedPreconditionError(
-            f"dataset_ids: the project has no dataset {dataset_id!r}; `jobsphere dataset list` shows those it has"
+            f"{where}: the project has no {kind.KIND} {resource_id!r}; `jobsphere {command} list` shows those it has"
         )
-    return dataset
+    return found

@@ -63,7 +63,22 @@ class Dataset:
     job_id: str = ""
 
 
-Body = Secret | DockerImage | Dataset
+@dataclass(frozen=True, slots=True)
+class S3Connector:
+    """A bucket, or what is below a ``prefix`` of it. Its keys are the values of two secrets, or there are none."""
+
+    KIND: ClassVar[str] = "S3 connector"
+
+    bucket: str
+    endpoint: str = ""
+    region: str = ""
+    prefix: str = ""
+    access_key_secret: str = ""
+    secret_key_secret: str = ""
+    read_only: bool = True
+
+
+Body = Secret | DockerImage | Dataset | S3Connector
 B = TypeVar("B", bound=Body)
 
 

@@ -14,7 +14,6 @@ def check_supported(spec: JobSpec) -> None:
         UnsupportedError: naming the first field of the spec that cannot be honoured, and what can be used instead.
     """
     missing: tuple[tuple[bool, str, str], ...] = (
-        (bool(spec.s3_mount_ids), "s3_mount_ids", "S3 connectors; pass the files as inputs"),
         (
             spec.working_storage is not None,
             "extended_working_storage",

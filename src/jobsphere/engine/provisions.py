@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobsphere.domain.attempt import ImagePlan, Mount
-from jobsphere.domain.command import DATASETS, PROJECT_DISK
+from jobsphere.domain.attempt import ImagePlan, Mount, S3Mount
+from jobsphere.domain.command import DATASETS, PROJECT_DISK, S3
 from jobsphere.domain.errors import CorruptedError, FailedPreconditionError, JobsphereError, NotFoundError
 from jobsphere.domain.job import Job, Phase
 from jobsphere.domain.limits import PROJECT_HOME
 from jobsphere.domain.ports import Images
-from jobsphere.domain.resource_ports import DatasetFiles, ResourceStore, find_dataset
+from jobsphere.domain.resource_ports import DatasetFiles, ResourceStore, find_connector, find_dataset, sealed_secret
 from jobsphere.domain.resources import Secret
 
 _FOR_GOOD = (FailedPreconditionError, NotFoundError, CorruptedError)
@@ -26,6 +26,7 @@ class Provision:
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     mask_secrets: bool = False
     mounts: tuple[Mount, ...] = ()
+    s3_mounts: tuple[S3Mount, ...] = ()
 
 
 class ProvisionError(Exception):
@@ -78,9 +79,10 @@ class Provisioner:
             raise ProvisionError(Phase.ENVIRONMENT, error) from error
         try:
             mounts = [mount async for mount in self._mounts(job)]
+            buckets = [await self._bucket(job, connector_id) for connector_id in job.spec.s3_mount_ids]
         except _FOR_GOOD as error:
             raise ProvisionError(Phase.STAGE, error) from error
-        return Provision(image, secrets, self._mask_secrets, tuple(mounts))
+        return Provision(image, secrets, self._mask_secrets, tuple(mounts), tuple(buckets))
 
     async def _mounts(self, job: Job) -> AsyncIterator[Mount]:
         for dataset_id in job.spec.dataset_ids:
@@ -89,6 +91,26 @@ class Provisioner:
             yield Mount(source, f"{DATASETS}/{dataset.id}", (dataset.id,))
         if job.spec.attach_project_disk:
             yield Mount(str(self._disk(job.project_id)), PROJECT_DISK, variable=PROJECT_HOME)
+
+    async def _bucket(self, job: Job, connector_id: str) -> S3Mount:
+        connector = await find_connector(self._resources, job.project_id, connector_id)
+        body, where = connector.body, f"S3 connector {connector.name!r}"
+        access, secret = [
+            await sealed_secret(self._resources, job.project_id, name, where) if name else ""
+            for name in (body.access_key_secret, body.secret_key_secret)
+        ]
+        return S3Mount(
+            connector.id,
+            connector.name,
+            f"{S3}/{connector.id}",
+            body.bucket,
+            body.endpoint,
+            body.region,
+            body.prefix,
+            access,
+            secret,
+            body.read_only,
+        )
 
     async def _secrets(self, job: Job) -> tuple[tuple[str, str], ...]:
         """All of the project's but those that the job sets a variable of its own for."""

@@ -57,6 +57,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         secrets=provision.secrets,
         mask_secrets=provision.mask_secrets,
         mounts=provision.mounts,
+        s3_mounts=provision.s3_mounts,
         datasets=layout.datasets,
     )
 

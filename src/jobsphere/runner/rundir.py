@@ -9,7 +9,7 @@
     step                              what is being done now; renamed into place, not durable
     stop  control                     the server's stop order, and the FIFO whose readers a byte wakes up
     logs                              frames, see :mod:`jobsphere.runner.frames`
-    work inputs outputs modules       the job's root, as :mod:`jobsphere.domain.command` lays it out
+    work inputs outputs modules s3    the job's root, as :mod:`jobsphere.domain.command` lays it out
     tmp home                          the program's own
     outbox                            what was collected
     reserve                           some bytes to give back when the disk is full, so that an end can be written
@@ -33,7 +33,7 @@ from jobsphere.runner import records
 PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
 LOCK, CONTROL, LOGS, OUTBOX, RESERVE = "lock", "control", "logs", "outbox", "reserve"
-ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "tmp", "home")
+ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
 T = TypeVar("T")
 _FLOCK = struct.Struct("hhqqi0q")

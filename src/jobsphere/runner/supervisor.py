@@ -20,6 +20,7 @@ from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.s3 import fetch_buckets, store_buckets
 from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
 
@@ -78,6 +79,7 @@ class Supervisor:
             stage_inputs(bench, self._source)
             make_output_folders(bench)
             make_dataset_folders(bench)
+            fetch_buckets(bench, self._unseal)
             phase = Phase.IMAGE
             image = prepare_image(bench, self._unseal)
             phase = Phase.ENVIRONMENT
@@ -88,6 +90,7 @@ class Supervisor:
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
             ended = Program(bench, prefix, _confinement(bench, prefix, image), secrets).finish()
+            ended = store_buckets(bench, self._unseal, ended)
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")

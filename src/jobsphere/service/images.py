@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jobsphere.domain.attempt import ImagePlan
-from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
 from jobsphere.domain.job import DockerImageSpec, Job, JobSpec
 from jobsphere.domain.ports import Images
 from jobsphere.domain.resource import Subject
-from jobsphere.domain.resource_ports import ResourceStore, Sealer
-from jobsphere.domain.resources import DockerImage, Resource, Secret, check_name
+from jobsphere.domain.resource_ports import ResourceStore, Sealer, sealed_secret
+from jobsphere.domain.resources import DockerImage, Resource, check_name
 from jobsphere.service.resources import Backing, Resources
 
 
@@ -112,18 +112,3 @@ class ProjectImages:
             return ""
         where = "env.docker_image_spec.password_ds_secret_name"
         return await sealed_secret(self._resources, project_id, image.password_ds_secret_name, where)
-
-
-async def sealed_secret(resources: ResourceStore, project_id: str, named: str, where: str) -> str:
-    """The sealed value of the project's secret of that name or id.
-
-    Raises:
-        FailedPreconditionError: there is none; ``where`` says who asked.
-    """
-    for secret in await resources.list_resources(Secret, project_id):
-        if named in (secret.name, secret.id):
-            return secret.body.sealed
-    raise FailedPreconditionError(
-        f"{where}: the project has no secret {named!r}; "
-        f"set it with `jobsphere secret set {named} --project {project_id}`"
-    )

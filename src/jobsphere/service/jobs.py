@@ -17,7 +17,7 @@ from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, d
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
-from jobsphere.domain.resource_ports import ResourceStore, find_dataset
+from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset
 from jobsphere.domain.support import check_supported
 from jobsphere.pythonspec import environment_of
 from jobsphere.service.access import Access
@@ -82,8 +82,8 @@ class Jobs:
             NotFoundError: no such project.
             InvalidArgumentError: the spec breaks a limit.
             UnsupportedError: it asks for what this server does not have.
-            FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset or a
-                secret that the project does not have.
+            FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset, a
+                connector or a secret that the project does not have.
         """
         await self._access.project(who, project_id)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
@@ -243,6 +243,8 @@ class Jobs:
         config = _without_password(config, spec)
         for dataset_id in spec.dataset_ids:
             await find_dataset(self._resources, project_id, dataset_id)
+        for connector_id in spec.s3_mount_ids:
+            await find_connector(self._resources, project_id, connector_id)
         spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
         job = Job(

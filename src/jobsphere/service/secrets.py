@@ -8,7 +8,7 @@ from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError,
 from jobsphere.domain.job import Job
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import Sealer
-from jobsphere.domain.resources import DockerImage, Resource, Secret, check_secret
+from jobsphere.domain.resources import DockerImage, Resource, S3Connector, Secret, check_secret
 from jobsphere.service.resources import Backing, Resources
 
 
@@ -47,14 +47,19 @@ class Secrets(Resources[Secret]):
         """Every live job of the project has it as a variable; in use is what is named.
 
         Raises:
-            FailedPreconditionError: by a live job, or by an image.
+            FailedPreconditionError: by a live job, by an image, or by an S3 connector.
         """
-        images = await self._backing.resources.list_resources(DockerImage, resource.project_id)
-        for image in images:
-            if image.body.password_secret in (resource.name, resource.id):
-                raise FailedPreconditionError(
-                    f"secret {resource.name!r} is the password of the image {image.name!r}; delete that first"
-                )
+        names, resources = (resource.name, resource.id), self._backing.resources
+        images = await resources.list_resources(DockerImage, resource.project_id)
+        connectors = await resources.list_resources(S3Connector, resource.project_id)
+        users = [f"image {i.name!r}" for i in images if i.body.password_secret in names]
+        users += [
+            f"S3 connector {c.name!r}"
+            for c in connectors
+            if c.body.access_key_secret in names or c.body.secret_key_secret in names
+        ]
+        if users:
+            raise FailedPreconditionError(f"secret {resource.name!r} is named by the {users[0]}; delete that first")
         await super()._check_unused(resource)
 
     def _uses(self, job: Job, resource: Resource[Secret]) -> bool:
