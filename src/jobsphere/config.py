@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobsphere.domain.capacity import DEFAULT_JOBS_AT_ONCE, DEFAULT_PIDS
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
 
@@ -44,6 +46,19 @@ class ImageSetting(BaseModel):
         return value
 
 
+class InstanceTypeSetting(BaseModel):
+    """The size of an instance type: what a job of it is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: Annotated[float, Field(gt=0)]
+    """CPUs, or parts of one."""
+    memory_gb: Annotated[float, Field(gt=0)]
+    """Memory, in GiB."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """Whole GPUs."""
+
+
 class Settings(BaseSettings):
     """All that can be set: each name is a key of the file, ``JOBSPHERE_<NAME>``, and an option of ``jobsphere up``."""
 
@@ -63,8 +78,23 @@ class Settings(BaseSettings):
     """The name that clients use for this server in URLs, if it is not ``host``."""
     require_tokens: bool | None = None
     """Whether every call needs a token. By default only when ``host`` is not a loopback address."""
-    max_running_jobs: Annotated[int, Field(ge=1)] = 32
-    """How many jobs may run at a time; the others wait in their order."""
+    instance_types: dict[str, InstanceTypeSetting] = Field(default_factory=dict)
+    """The instance types that there are, each given in full: ``[instance_types] "c1.4" = {cpus = 4, memory_gb = 16}``.
+    Without any, the vendor's types are scaled down to this machine."""
+    jobs_at_once: Annotated[int, Field(ge=1)] = DEFAULT_JOBS_AT_ONCE
+    """How many jobs of the smallest type fit at a time where the vendor's types are scaled down: 1 gives each job more
+    memory, a larger number lets more of them run side by side."""
+    job_pids: Annotated[int, Field(ge=16)] = DEFAULT_PIDS
+    """How many processes and threads a job may have."""
+    node_cpus: Annotated[float, Field(gt=0)] | None = None
+    """The CPUs that jobs get, all together. By default all that the server may use."""
+    node_memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """The memory that jobs get, all together, in GiB. By default nine tenths of the machine's."""
+    node_gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """The GPUs that jobs get, by their indices. By default all."""
+    working_storage: Path | None = None
+    """The folder, on a large volume, where jobs with ``extended_working_storage`` work. By default the data
+    directory's own disk."""
     sandbox: Annotated[str, Field(pattern="^(auto|bubblewrap|none)$")] = "auto"
     """How jobs are fenced in: ``auto`` takes bubblewrap where it works and warns where it does not, ``bubblewrap``
     refuses to start without it, ``none`` does without."""
@@ -95,8 +125,21 @@ class Settings(BaseSettings):
     """The URL that conda channels without one are folders of: a mirror, perhaps. It may hold no login."""
     environment_cache_gb: Annotated[float, Field(ge=0)] = 50
     """How much disk built environments and the installers' caches may use, in GiB: unused ones go when it is more."""
+    oidc_issuer: str = ""
+    """The OpenID provider whose tokens are taken, by its issuer URL (https://…); empty for none."""
+    oidc_audience: str = ""
+    """Whom its tokens must be meant for: the client id that the provider knows this server by."""
+    oidc_subject_claim: Annotated[str, Field(min_length=1)] = "sub"
+    """The claim that names a user, as `jobsphere user add --external-id` has it: sub, or email (a verified one)."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     """How the server writes its own log on stderr."""
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer_is_safe(cls, value: str) -> str:
+        if value and not is_safe_url(value):
+            raise ValueError(f"{value!r} is no https:// URL (http:// is for this machine only)")
+        return value
 
     @property
     def tokens_required(self) -> bool:
@@ -117,6 +160,14 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what is fetched from there surely comes from there: by TLS, or from this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
 
 def load(options: Mapping[str, object], config: Path | None = None) -> Settings:

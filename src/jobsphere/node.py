@@ -26,8 +26,10 @@ def main(argv: list[str] | None = None) -> None:
         "--python-search-path", action="append", default=[], help="a folder to look for interpreters in first"
     )
     parser.add_argument("--conda-channel-alias", default="", help="the URL that conda channels are folders of")
+    parser.add_argument("--working-storage", type=Path, help="the folder of jobs with extended working storage")
     options = parser.parse_args(argv)
     data = options.data_dir.resolve()
+    volume = options.working_storage or data / "storage"
 
     def source(project_id: str, sha256: str) -> Path:
         path = blob_path(data / "blobs", project_id, sha256)
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 
         return Keys.of_node(data, os.environ).box().open(project_id, sealed)
 
-    spawner.serve(str(data / "run"), Supervisor(source, builder, unseal).carry, options.idle)
+    spawner.serve(str(data / "run"), Supervisor(source, builder, unseal, str(volume)).carry, options.idle)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import platform
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
+from jobsphere.api.audit import Origins
 from jobsphere.api.codec import encode_job
 from jobsphere.api.proxy import Proxy
 from jobsphere.api.server import GrpcServer, Services
@@ -23,33 +23,35 @@ from jobsphere.api.tls import TlsFiles, ensure_certificates
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
-from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.blob.project_disk import ProjectDisk, remove_disks
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
+from jobsphere.desk import desk_of, local_subject
+from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import FailedPreconditionError
-from jobsphere.domain.resource import Project, Subject
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
-from jobsphere.runner import sandbox
+from jobsphere.machine import instance_types_of
+from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
 from jobsphere.serverfile import ServerInfo, only_server, publish
-from jobsphere.service.access import Access, Tokens
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.data import JobData
 from jobsphere.service.datasets import Datasets
+from jobsphere.service.identity import Identity
 from jobsphere.service.images import ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
-from jobsphere.service.projects import Projects
 from jobsphere.service.resources import Backing
+from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
@@ -87,14 +89,6 @@ def secret_key(data_dir: Path) -> bytes:
         finally:
             aside.unlink()
     return path.read_bytes()
-
-
-def local_subject() -> Subject:
-    """The operator: the user that this process runs as."""
-    try:
-        return Subject(getpass.getuser())
-    except (KeyError, OSError):
-        return Subject(f"uid-{os.getuid()}")
 
 
 def issue_token(data_dir: Path, life: timedelta) -> str:
@@ -158,12 +152,18 @@ class Server:
         http_port = http.getsockname()[1]
         signer = HmacUrlSigner(key, f"http://{_in_url(settings.client_host)}:{http_port}", clock)
 
-        access = Access(Tokens(key, clock), settings.tokens_required, local_subject().id, store)
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
+        desk = desk_of(store, data.drop)
+        access = desk.access
+        tokens, provider = Tokens(key, clock), provider_of(settings)
+        identity = Identity(tokens, settings.tokens_required, local_subject().id, desk.account_store, clock, provider)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         dataset_files = LocalDatasets(data_dir / DATASETS)
         images = ProjectImages(images_of(settings, keys), store.resources)
+        types = instance_types_of(settings, storage_of(settings, data_dir))
+        if reason := cgroups.why_not():
+            log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
         engine = Engine(
             store,
             runner,
@@ -171,7 +171,7 @@ class Server:
             clock,
             retention,
             changes.publish,
-            settings.max_running_jobs,
+            types,
             _LOOK_AGAIN_S,
             Provisioner(
                 store.resources,
@@ -183,26 +183,31 @@ class Server:
             Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
         )
-        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, store.resources)
+        jobs = Jobs(
+            store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types, store.resources
+        )
         logs = Logs(store, runner, access, changes, readers)
-        projects = Projects(store, access, clock, ids)
-        await projects.ensure_default(local_subject())
+        await desk.projects.ensure_default(local_subject())
         await data.sweep()
         datasets = Datasets(Backing(store.resources, store, access, clock, ids), dataset_files)
         await datasets.sweep()
+        remove_disks(data_dir, {project.id for project in await store.list_projects()})
         await engine.start()
         stack.push_async_callback(engine.stop)
         self._engine = engine
         upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
         stack.callback(upkeep.cancel)
 
-        web = await serve(build_app(signer, blobs, lambda: self._ready), http)
+        web = await serve(build_app(signer, blobs, lambda: self._ready, known=store.get_project), http)
         stack.push_async_callback(web.cleanup)
         names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", names)
-        services = Services(jobs, jobs.operations, logs, projects, access, datasets)
-        grpc_port = await self._serve_grpc(services, tls)
-        proxy = Proxy((_reachable(settings.host), grpc_port), tls)
+        services = Services(
+            jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
+        )
+        origins = Origins()
+        grpc_port = await self._serve_grpc(services, tls, origins)
+        proxy = Proxy((_reachable(settings.host), grpc_port), tls, origins=origins)
         proxy_port = await proxy.start(settings.host, settings.proxy_port)
         stack.push_async_callback(proxy.stop)
 
@@ -212,9 +217,9 @@ class Server:
         publish(data_dir, self.info)
         self._ready = True
 
-    async def _serve_grpc(self, services: Services, tls: TlsFiles) -> int:
+    async def _serve_grpc(self, services: Services, tls: TlsFiles, origins: Origins) -> int:
         settings = self._settings
-        server = GrpcServer(services)
+        server = GrpcServer(services, origins)
         port = await server.start(settings.host, settings.grpc_port, tls, settings.client_host)
 
         async def stop() -> None:
@@ -223,6 +228,23 @@ class Server:
 
         self._stack.push_async_callback(stop)
         return port
+
+
+def provider_of(settings: Settings) -> IdentityProvider | None:
+    """Who verifies tokens of the OpenID provider, if one is set.
+
+    Raises:
+        FailedPreconditionError: it is not said for whom its tokens must be meant.
+    """
+    if not settings.oidc_issuer:
+        return None
+    if not settings.oidc_audience:
+        raise FailedPreconditionError(
+            "setting oidc_audience: is empty; set it to the client id that oidc_issuer knows this server by"
+        )
+    from jobsphere.oidc import OidcProvider, OidcSettings
+
+    return OidcProvider(OidcSettings(settings.oidc_issuer, settings.oidc_audience, settings.oidc_subject_claim))
 
 
 def sandbox_of(settings: Settings) -> SandboxPlan | None:
@@ -236,6 +258,11 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
     for path in settings.sandbox_read_only:
         if not (path.startswith("/") and Path(path).exists()):
             raise FailedPreconditionError(f"setting sandbox_read_only: {path!r} is not an absolute path that exists")
+        shown, data = Path(path).resolve(), settings.data_dir.resolve()
+        if shown.is_relative_to(data) or shown == Path("/"):
+            raise FailedPreconditionError(
+                f"setting sandbox_read_only: {path!r} is not for jobs to see; name folders outside of {data}"
+            )
     reason = sandbox.why_not()
     if not reason:
         return SandboxPlan(settings.network, settings.sandbox_read_only)
@@ -269,10 +296,26 @@ def images_of(settings: Settings, keys: Keys) -> EngineImages:
     return EngineImages(known, how, keys.seal)
 
 
+def storage_of(settings: Settings, data_dir: Path) -> Path:
+    """The folder of jobs with extended working storage.
+
+    Raises:
+        FailedPreconditionError: the one that is set is not there: its volume may not be mounted.
+    """
+    if settings.working_storage is None:
+        folder = data_dir / "storage"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+    if not settings.working_storage.is_dir():
+        raise FailedPreconditionError(f"setting working_storage: there is no folder {str(settings.working_storage)!r}")
+    return settings.working_storage.absolute()
+
+
 def node_command(data_dir: Path, settings: Settings) -> list[str]:
     """The command of this node's spawner."""
     command = [sys.executable, "-I", "-m", "jobsphere.node", "--data-dir", str(data_dir)]
     command += ["--conda-channel-alias", settings.conda_channel_alias]
+    command += ["--working-storage", str(storage_of(settings, data_dir))]
     for folder in settings.python_search_path:
         command += ["--python-search-path", folder]
     return command
@@ -289,43 +332,6 @@ def _reachable(host: str) -> str:
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-@asynccontextmanager
-async def _operator(data_dir: Path) -> AsyncGenerator[Projects]:
-    """The projects of a data directory, for a command that runs beside its server or without one."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    clock = SystemClock()
-    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
-    try:
-        access = Access(Tokens(secret_key(data_dir), clock), required=False, local_user=local_subject().id, store=store)
-        yield Projects(store, access, clock, RandomIds())
-    finally:
-        await store.close()
-
-
-async def default_project_id(data_dir: Path) -> str:
-    """The id of the default project."""
-    async with _operator(data_dir) as projects:
-        return (await projects.ensure_default(local_subject())).id
-
-
-async def create_project(data_dir: Path, name: str, description: str, community_id: str) -> Project:
-    """Create a project as the operator.
-
-    Raises:
-        InvalidArgumentError, AlreadyExistsError: as :meth:`jobsphere.service.projects.Projects.create`.
-    """
-    async with _operator(data_dir) as projects:
-        await projects.ensure_default(local_subject())
-        return await projects.create(local_subject(), name, description, community_id)
-
-
-async def list_projects(data_dir: Path) -> Sequence[Project]:
-    """All projects."""
-    async with _operator(data_dir) as projects:
-        await projects.ensure_default(local_subject())
-        return await projects.all()
 
 
 def list_environments(data_dir: Path) -> Sequence[StoredEnvironment]:

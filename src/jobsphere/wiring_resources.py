@@ -8,32 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobsphere.api.codec import encode_job
+from jobsphere.api.errors import code_of
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
+from jobsphere.desk import ORIGIN, Desk, desk_of, local_subject
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
 from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
-from jobsphere.service.access import Access, Tokens
+from jobsphere.service.audit import OK
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ImageResources
-from jobsphere.service.projects import Projects
 from jobsphere.service.resealing import Resealed, reseal
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
+from jobsphere.service.trail import begin
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
-from jobsphere.wiring import keys_of, local_subject, secret_key
+from jobsphere.wiring import keys_of, secret_key
 
 
 @dataclass(frozen=True, slots=True)
 class _Operator:
     store: SqliteJobStore
     keys: Keys
-    projects: Projects
+    desk: Desk
     secrets: Secrets
     images: ImageResources
     datasets: Datasets
@@ -41,23 +43,21 @@ class _Operator:
 
     async def project_id(self, named: str) -> str:
         """The project that a command names, else the default one."""
-        return named or (await self.projects.ensure_default(local_subject())).id
+        return named or (await self.desk.projects.ensure_default(local_subject())).id
 
 
 @asynccontextmanager
 async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
-    clock, ids = SystemClock(), RandomIds()
-    tokens = Tokens(secret_key(data_dir), clock)
+    secret_key(data_dir)  # made if it is not there
     keys = keys_of(load({"data_dir": data_dir}), data_dir)
     store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
     try:
-        access = Access(tokens, required=False, local_user=local_subject().id, store=store)
-        backing = Backing(store.resources, store, access, clock, ids)
-        projects = Projects(store, access, clock, ids)
+        desk = desk_of(store, _drop_nothing)
+        backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
         yield _Operator(
             store,
             keys,
-            projects,
+            desk,
             Secrets(backing, keys),
             ImageResources(backing, keys),
             Datasets(backing, LocalDatasets(data_dir / DATASETS)),
@@ -67,10 +67,30 @@ async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
         await store.close()
 
 
+async def _drop_nothing(project_id: str, attempts: Sequence[str]) -> None:
+    """None of these commands deletes a project."""
+
+
+@asynccontextmanager
+async def _changing(data_dir: Path, action: str, project_id: str, named: str) -> AsyncGenerator[tuple[_Operator, str]]:
+    """Do something in a project as the operator, and write it to the audit log, whatever becomes of it."""
+    async with _operator(data_dir) as op:
+        trail, result = begin(), OK
+        project_id = await op.project_id(project_id)
+        try:
+            yield op, project_id
+        except Exception as error:
+            result = code_of(error).name
+            raise
+        finally:
+            ids = [("project_id", project_id), ("name", named)]
+            await op.desk.audit.record(local_subject(), action, ids, trail, ORIGIN, result)
+
+
 async def set_secret(data_dir: Path, project_id: str, name: str, value: str) -> Resource[Secret]:
     """Make or change a secret as the operator; see :meth:`jobsphere.service.secrets.Secrets.set`."""
-    async with _operator(data_dir) as op:
-        return await op.secrets.set(local_subject(), await op.project_id(project_id), name, value)
+    async with _changing(data_dir, "secret set", project_id, name) as (op, project):
+        return await op.secrets.set(local_subject(), project, name, value)
 
 
 async def list_secrets(data_dir: Path, project_id: str) -> Sequence[Resource[Secret]]:
@@ -81,17 +101,16 @@ async def list_secrets(data_dir: Path, project_id: str) -> Sequence[Resource[Sec
 
 async def delete_secret(data_dir: Path, project_id: str, name: str) -> None:
     """Remove a secret; see :meth:`jobsphere.service.secrets.Secrets.delete`."""
-    async with _operator(data_dir) as op:
-        await op.secrets.delete(local_subject(), await op.project_id(project_id), name)
+    async with _changing(data_dir, "secret delete", project_id, name) as (op, project):
+        await op.secrets.delete(local_subject(), project, name)
 
 
 async def add_image(
     data_dir: Path, project_id: str, name: str, image: str, username: str, secret: str, password: str
 ) -> Resource[DockerImage]:
     """Name an image as the operator; see :meth:`jobsphere.service.images.ImageResources.add`."""
-    async with _operator(data_dir) as op:
-        project_id = await op.project_id(project_id)
-        return await op.images.add(local_subject(), project_id, name, image, username, secret, password)
+    async with _changing(data_dir, "image add", project_id, name) as (op, project):
+        return await op.images.add(local_subject(), project, name, image, username, secret, password)
 
 
 async def list_images(data_dir: Path, project_id: str) -> Sequence[Resource[DockerImage]]:
@@ -102,8 +121,8 @@ async def list_images(data_dir: Path, project_id: str) -> Sequence[Resource[Dock
 
 async def delete_image(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an image's name; see :meth:`jobsphere.service.resources.Resources.delete`."""
-    async with _operator(data_dir) as op:
-        await op.images.delete(local_subject(), await op.project_id(project_id), named)
+    async with _changing(data_dir, "image delete", project_id, named) as (op, project):
+        await op.images.delete(local_subject(), project, named)
 
 
 async def create_dataset(
@@ -115,9 +134,8 @@ async def create_dataset(
     labels: tuple[tuple[str, str], ...],
 ) -> Resource[Dataset]:
     """Make a dataset as the operator; see :meth:`jobsphere.service.datasets.Datasets.create`."""
-    async with _operator(data_dir) as op:
-        project_id = await op.project_id(project_id)
-        return await op.datasets.create(local_subject(), project_id, name, sources, description, labels)
+    async with _changing(data_dir, "dataset create", project_id, name) as (op, project):
+        return await op.datasets.create(local_subject(), project, name, sources, description, labels)
 
 
 async def list_datasets(data_dir: Path, project_id: str) -> Sequence[Resource[Dataset]]:
@@ -135,14 +153,14 @@ async def show_dataset(data_dir: Path, project_id: str, named: str) -> tuple[Res
 
 async def delete_dataset(data_dir: Path, project_id: str, named: str) -> None:
     """Remove a dataset; see :meth:`jobsphere.service.datasets.Datasets.delete`."""
-    async with _operator(data_dir) as op:
-        await op.datasets.delete(local_subject(), await op.project_id(project_id), named)
+    async with _changing(data_dir, "dataset delete", project_id, named) as (op, project):
+        await op.datasets.delete(local_subject(), project, named)
 
 
 async def add_connector(data_dir: Path, project_id: str, name: str, connector: S3Connector) -> Resource[S3Connector]:
     """Make a bucket known as the operator; see :meth:`jobsphere.service.connectors.Connectors.add`."""
-    async with _operator(data_dir) as op:
-        return await op.connectors.add(local_subject(), await op.project_id(project_id), name, connector)
+    async with _changing(data_dir, "s3 add", project_id, name) as (op, project):
+        return await op.connectors.add(local_subject(), project, name, connector)
 
 
 async def list_connectors(data_dir: Path, project_id: str) -> Sequence[Resource[S3Connector]]:
@@ -153,8 +171,8 @@ async def list_connectors(data_dir: Path, project_id: str) -> Sequence[Resource[
 
 async def delete_connector(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an S3 connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
-    async with _operator(data_dir) as op:
-        await op.connectors.delete(local_subject(), await op.project_id(project_id), named)
+    async with _changing(data_dir, "s3 delete", project_id, named) as (op, project):
+        await op.connectors.delete(local_subject(), project, named)
 
 
 async def project_disk(data_dir: Path, project_id: str) -> ProjectDisk:
@@ -164,7 +182,7 @@ async def project_disk(data_dir: Path, project_id: str) -> ProjectDisk:
         NotFoundError: no such project.
     """
     async with _operator(data_dir) as op:
-        project = await op.projects.get(local_subject(), await op.project_id(project_id))
+        project = await op.desk.projects.get(local_subject(), await op.project_id(project_id))
         return ProjectDisk(data_dir, project.id)
 
 
@@ -174,7 +192,7 @@ async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Reseale
     Raises:
         FailedPreconditionError: the keys are not in a file, or jobs that are about to start need an old one.
     """
-    async with _operator(data_dir) as op:
+    async with _changing(data_dir, "secret rotate-keys", "", "") as (op, _):
         keys = op.keys
         if keys.by_variable and (fresh or drop_old):
             raise FailedPreconditionError(

@@ -12,7 +12,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import pytest
@@ -67,6 +67,7 @@ class CrashingServer(LiveServer):
     def __init__(self, data_dir: Path, kill_at: int, when: str) -> None:
         super().__init__(data_dir)
         self.trace = data_dir.parent / "trace"
+        self._deciding, self._ending = Lock(), False
         self._armed = [sys.executable, "-m", "tests.crash.server", str(self.trace), str(kill_at), when]
 
     def launch(self, ports: dict[str, int], *, armed: bool) -> None:
@@ -88,12 +89,18 @@ class CrashingServer(LiveServer):
 
         def restart() -> None:
             process.wait()
-            if process.returncode == -9:
-                self.launch(ports, armed=False)
+            with self._deciding:
+                if process.returncode == -9 and not self._ending:
+                    self.launch(ports, armed=False)
 
         thread = Thread(target=restart)
         thread.start()
         return thread
+
+    def restart_no_more(self) -> None:
+        """From now on a death is the end: one of its last steps may be the one that it dies at."""
+        with self._deciding:
+            self._ending = True
 
 
 @contextmanager
@@ -105,9 +112,9 @@ def _crashing(folder: Path, kill_at: int, when: str):
     try:
         yield server
     finally:
+        server.restart_no_more()
         server.end_all()
         thread.join(HANG_S)
-        server.end_all()
 
 
 def run_job(folder: Path, kind: Kind, kill_at: int = -1, when: str = "before") -> tuple[End, list[str]]:

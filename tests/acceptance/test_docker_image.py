@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 from tests.acceptance.jobfiles import execute, run_dir, write_job
 from tests.commands import jobsphere
 from tests.grpc_client import Api
-from tests.integration.containers import PASSWORD, TINY, USER, Podman, missing, podman_in, registry_in
+from tests.integration.bench import Index, serving
+from tests.integration.containers import PASSWORD, PYTHON, TINY, USER, Podman, missing, podman_in, registry_in
 from tests.live import live_server, wait_for
+
+QUIET = {"no_proxy": "127.0.0.1", "UV_PYTHON_DOWNLOADS": "never"}
 
 
 @pytest.fixture
@@ -53,6 +57,35 @@ def test_the_vendors_cli_runs_a_job_in_an_image(tmp_path: Path, podman: Podman) 
         assert "by id yes" in execute(client, write_job(tmp_path / "b", by_id))
         words = execute(client, write_job(tmp_path / "c", unknown), code=1)
         assert "no image 'system-python-3-99'; there are: system-python-3-10" in words
+
+
+def test_the_vendors_cli_runs_a_job_with_its_own_packages_in_an_image(tmp_path: Path, podman: Podman) -> None:
+    podman.make_glibc(PYTHON, python="usr/local")
+    configure(tmp_path / "data", podman)
+    (tmp_path / "wheels").mkdir()
+    with serving(Index(tmp_path / "wheels")) as index, live_server(tmp_path / "data", environ=QUIET) as server:
+        index.gate.set()
+        index.add("alpha", "1.0")
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        config = (
+            f"cmd: python main.py\nenv:\n  docker:\n    image: {PYTHON}\n  python:\n    type: manual\n"
+            f"    version: '{version}'\n    requirements-file: requirements.txt\n    local-paths: [words]\n"
+            f"    pip:\n      index-url: {index.url()}\ninputs:\n- main.py\n"
+        )
+        main = "import sys, alpha, words\nprint('ran', alpha.version, words.said, '%d.%d' % sys.version_info[:2])\n"
+        folder = write_job(tmp_path / "a", config, main__py=main, requirements__txt="alpha\n")
+        (folder / "words").mkdir()
+        (folder / "words" / "__init__.py").write_text("said = 'locally'\n")
+
+        assert f"ran 1.0 locally {version}" in execute(server.client(), folder)
+        assert f"ran 1.0 locally {version}" in execute(server.client(), folder)
+
+        assert len([p for p in (tmp_path / "data" / "environments").iterdir() if p.suffix == ".ready"]) == 1
+        mend = folder / "requirements.txt"
+        mend.write_text("alpha==7\n")
+        words = execute(server.client(), folder, code=1)
+        assert "alpha==7" in words
+        assert "the requirements cannot be installed" in words
 
 
 def test_a_password_is_nowhere_in_clear(tmp_path: Path, podman: Podman) -> None:

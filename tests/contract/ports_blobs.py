@@ -60,6 +60,12 @@ class MemoryBlobStore:
             path.chmod(0o444)
         return path
 
+    async def projects(self) -> Sequence[str]:
+        return sorted({project for project, _ in self._held})
+
+    async def drop(self, project_id: str) -> None:
+        self._held = {key: content for key, content in self._held.items() if key[0] != project_id}
+
     async def remove(
         self, project_id: str, sha256s: Iterable[str], wanted: Callable[[set[str]], Awaitable[set[str]]]
     ) -> None:
@@ -104,6 +110,12 @@ class FailingBlobStore:
 
     def read(self, project_id: str, sha256: str) -> Path:
         return self._inner.read(project_id, sha256)
+
+    async def projects(self) -> Sequence[str]:
+        return await self._inner.projects()
+
+    async def drop(self, project_id: str) -> None:
+        await self._break(lambda: self._inner.drop(project_id))
 
     async def remove(
         self, project_id: str, sha256s: Iterable[str], wanted: Callable[[set[str]], Awaitable[set[str]]]

@@ -215,6 +215,17 @@ async def test_an_upload_during_removal_stays(store: BlobStore) -> None:
     assert store.read(P, held).read_bytes() == CONTENT
 
 
+async def test_a_project_that_is_gone_takes_its_bytes_along_and_nobody_elses(store: BlobStore) -> None:
+    held = await put(store, CONTENT, P)
+    await put(store, CONTENT, Q)
+    assert sorted(await store.projects()) == sorted([P, Q])
+    await store.drop(P)
+    await store.drop(P)
+    assert await store.missing(P, [held]) == {held}
+    assert await store.projects() == [Q]
+    assert store.read(Q, held).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("fault", Fault)
 async def test_every_step_may_be_repeated_after_a_failure(tmp_path: Path, fault: Fault) -> None:
     store = FailingBlobStore(LocalBlobStore(tmp_path), [fault, None, fault, None])

@@ -16,7 +16,6 @@ from jobsphere.domain.errors import AlreadyExistsError, InvalidArgumentError, No
 from jobsphere.domain.job import LIVE_STATUSES, Attempt, EnvironmentSpec, Job, JobSpec, JobStatus, PythonEnv
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import JobStore
-from jobsphere.domain.resource import Project
 from jobsphere.store.failing import FailingJobStore
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.sqlite import SqliteJobStore
@@ -55,11 +54,6 @@ def a_job(status: JobStatus = JobStatus.CREATING, project_id: str = "p1", **fiel
 
 def an_operation(job: Job, kind: OperationKind = OperationKind.CREATE) -> Operation:
     return Operation(f"op{next(_numbers)}", kind, job.project_id, job.id, NOW, "me")
-
-
-def a_project(name: str, community_id: str = "c1", **fields: str) -> Project:
-    return Project(**{"id": f"project-{name}-{community_id}", **fields}, name=name, community_id=community_id,
-                   created_at=NOW, created_by_id="me", description="what it is for")  # fmt: skip
 
 
 def moved(job: Job, status: JobStatus, **fields: object) -> Job:
@@ -322,7 +316,7 @@ async def test_jobs_with_data_are_the_settled_ones_of_the_project(store: JobStor
     assert await store.jobs_with_data("p1") == [j for j in jobs if j.status not in LIVE_STATUSES]
 
 
-# Operations and projects.
+# Operations.
 
 
 async def test_an_operation_comes_back(store: JobStore) -> None:
@@ -330,25 +324,6 @@ async def test_an_operation_comes_back(store: JobStore) -> None:
         operation = Operation(f"op-{kind}", kind, "p1", "", NOW, "me")
         await store.add_operation(operation)
         assert await store.get_operation(operation.id) == operation
-
-
-async def test_projects_come_back_oldest_first(store: JobStore) -> None:
-    projects = [a_project("z"), a_project("a"), a_project("a", "c2")]
-    for project in projects:
-        await store.add_project(project)
-    assert await store.list_projects() == projects
-    assert await store.list_projects("c1") == projects[:2]
-    assert await store.list_projects("c3") == []
-    assert await store.get_project(projects[2].id) == projects[2]
-
-
-async def test_a_project_is_one_of_its_name_in_a_community_and_one_of_its_id(store: JobStore) -> None:
-    first = a_project("n")
-    await store.add_project(first)
-    for second in (a_project("n", id="other"), a_project("other", id=first.id)):
-        with pytest.raises(AlreadyExistsError):
-            await store.add_project(second)
-    assert await store.list_projects() == [first]
 
 
 # Many at once.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from tests.unit.world import StandingClock
+
 from jobsphere.api.codec import encode_job
 from jobsphere.api.server import Services
 from jobsphere.domain.artifact import File, FileDesc
@@ -18,8 +20,10 @@ from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import JobPage, JobView
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.service.artifacts import StoredFile
+from jobsphere.service.audit import Audit
 from jobsphere.service.jobs import Submitted
 from jobsphere.service.operations import OperationStatus
+from jobsphere.store.memory_access import MemoryAudit
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 TOKEN = "a-good-token-that-is-secret"
@@ -173,13 +177,15 @@ class FakeDatasets:
         return operation(OperationKind.ACTIVATE_DATASET)
 
 
-class FakeAccess:
-    def authenticate(self, authorization: str | None) -> Subject:
-        if authorization != f"Bearer {TOKEN}":
+class FakeIdentity:
+    good = TOKEN
+
+    async def authenticate(self, authorization: str | None) -> Subject:
+        if authorization != f"Bearer {self.good}":
             raise UnauthenticatedError("no valid token")
         return Subject("alice")
 
-    def issue(self, identity: str, kind: str) -> tuple[str, datetime]:
+    async def issue(self, identity: str, kind: str) -> tuple[str, datetime]:
         return f"{kind}:{identity}", NOON
 
 
@@ -190,7 +196,11 @@ class Fakes:
         self.recorder = Recorder()
         self.jobs = FakeJobs(self.recorder)
         self.logs = FakeLogs(self.recorder)
+        self.audit = MemoryAudit()
+        self.identity = FakeIdentity()
 
     def services(self) -> Services:
-        fakes = (self.jobs, FakeOperations(self.recorder), self.logs, FakeProjects(self.recorder), FakeAccess())
-        return Services(*(cast("Any", f) for f in (*fakes, FakeDatasets(self.recorder))))
+        projects = FakeProjects(self.recorder)
+        fakes = (self.jobs, FakeOperations(self.recorder), self.logs, projects, object(), object(), self.identity)
+        audit, datasets = Audit(self.audit, StandingClock()), cast("Any", FakeDatasets(self.recorder))
+        return Services(*(cast("Any", f) for f in fakes), audit, datasets)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import subprocess
+import tarfile
 import threading
 import time
 import zipfile
@@ -57,6 +59,37 @@ def make_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = 
     return path
 
 
+_BACKEND = """
+import zipfile
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    said = {say}
+    name = {name!r} + "-1.0-py3-none-any.whl"
+    info = {name!r} + "-1.0.dist-info/"
+    with zipfile.ZipFile(wheel_directory + "/" + name, "w") as wheel:
+        wheel.writestr({name!r} + ".py", "said = " + repr(said))
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: " + {name!r} + "\\nVersion: 1.0\\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+"""
+
+
+def make_source(folder: Path, name: str, say: str) -> Path:
+    """A source package that needs no other to be built. ``say``: an expression; its module tells the build's value."""
+    members = {
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": _BACKEND.format(name=name, say=say),
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+    }
+    path = folder / f"{name}-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, text in members.items():
+            entry = tarfile.TarInfo(f"{name}-1.0/{member}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
 @dataclass
 class Index:
     """A simple index over the wheels of a folder. ``gate``, once set, holds back the wheels until it is released."""
@@ -84,13 +117,13 @@ class Index:
                 self.downloads.append(name)
                 self.gate.wait(60)
             return 200, (self.folder / name).read_bytes()
-        wheels = sorted(self.folder.glob(f"{name}-*.whl")) if kind == "simple" else []
-        return (200, "".join(map(_link, wheels)).encode()) if wheels else (404, b"no such package")
+        files = sorted(self.folder.glob(f"{name}-*")) if kind == "simple" else []
+        return (200, "".join(map(_link, files)).encode()) if files else (404, b"no such package")
 
 
-def _link(wheel: Path) -> str:
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    return f'<a href="/files/{wheel.name}#sha256={digest}">{wheel.name}</a>\n'
+def _link(file: Path) -> str:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return f'<a href="/files/{file.name}#sha256={digest}">{file.name}</a>\n'
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,10 +19,16 @@ from pathlib import Path
 
 from jobsphere.domain.attempt import ContainerEngine, EngineKind
 
-TINY = "localhost/tiny:1"
+TINY, GLIBC, PYTHON = "localhost/tiny:1", "localhost/glibc:1", "localhost/python:1"
 USER, PASSWORD = "ann", "hunter2-planted-7f3a"
 PROGRAMS = ("podman", "runc", "catatonit", "busybox", "docker-registry", "htpasswd")
 _APPLETS = ("sh", "cat", "id", "kill", "ls", "sleep", "dd", "touch", "env", "pwd", "seq", "test", "chmod", "wc", "head")
+INTERPRETER = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+_LIBRARY = Path(os.__file__).parent
+_NOT_NEEDED = (
+    r"/(__pycache__|test|tests|site-packages|idlelib|lib2to3|tkinter|turtledemo|ensurepip|config-[^/]*|sitecustomize.py)"
+    r"(/|$)"
+)
 _RUNTIME = """#!{python}
 # Drops the limits that a host without CAP_SYS_RESOURCE lets nobody raise, and hands over to runc.
 import json, os, sys
@@ -78,16 +85,29 @@ class Podman:
 
     def make_tiny(self, reference: str = TINY) -> None:
         """Import a root file system of busybox alone."""
-        busybox = shutil.which("busybox")
-        assert busybox
         archive = self.folder / "tiny.tar"
         with tarfile.open(archive, "w") as tar:
-            tar.add(busybox, "bin/busybox")
-            for name in _APPLETS:
-                link = tarfile.TarInfo(f"bin/{name}")
-                link.type, link.linkname, link.mode = tarfile.SYMTYPE, "busybox", 0o777
-                tar.addfile(link)
+            _add_busybox(tar)
         self("import", "--change", "ENV PATH=/opt/own:/bin", "--change", "ENV OF_IMAGE=yes", str(archive), reference)
+
+    def make_glibc(self, reference: str = GLIBC, python: str = "", user: int = 0) -> None:
+        """Import a root file system of busybox and what the interpreter of these tests needs, itself in ``python``.
+
+        That folder is for ``user`` only. A module ``of_image`` is installed there.
+        """
+        archive = self.folder / "glibc.tar"
+        with tarfile.open(archive, "w") as tar:
+            _add_busybox(tar)
+            for path in sorted(_libraries([INTERPRETER, *_LIBRARY.glob("lib-dynload/*.so")])):
+                loader = path.name.startswith("ld-")
+                tar.add(path.resolve(), str(path).lstrip("/") if loader else f"lib/{path.name}")
+            if python:
+                folder = tarfile.TarInfo(python)
+                folder.type, folder.mode, folder.uid = tarfile.DIRTYPE, 0o700, user
+                tar.addfile(folder)
+                add_python(tar, python)
+                tar.addfile(tarfile.TarInfo(f"{python}/lib/{INTERPRETER.name}/site-packages/of_image.py"))
+        self("import", "--change", "ENV PATH=/usr/local/bin:/bin", str(archive), reference)
 
     def close(self) -> None:
         self("rm", "--all", "--force", "--time", "0", check=False)
@@ -98,6 +118,38 @@ class Podman:
         shutil.rmtree(self.run)
         for found in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.parent}/**/"), reverse=True):
             found.rmdir()
+
+
+def add_python(tar: tarfile.TarFile, place: str) -> None:
+    """The interpreter of these tests and the standard library."""
+    tar.add(INTERPRETER, f"{place}/bin/{INTERPRETER.name}")
+    _add_link(tar, f"{place}/bin/python3", INTERPRETER.name)
+    tar.add(_LIBRARY, f"{place}/lib/{_LIBRARY.name}", filter=_needed)
+
+
+def _add_busybox(tar: tarfile.TarFile) -> None:
+    busybox = shutil.which("busybox")
+    assert busybox
+    tar.add(busybox, "bin/busybox")
+    for name in _APPLETS:
+        _add_link(tar, f"bin/{name}", "busybox")
+
+
+def _add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    link = tarfile.TarInfo(name)
+    link.type, link.linkname, link.mode = tarfile.SYMTYPE, target, 0o777
+    tar.addfile(link)
+
+
+def _libraries(programs: list[Path]) -> set[Path]:
+    """What the loader opens for them, itself among it."""
+    said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+    return {Path(found) for found in re.findall(r"(?:=> |^\t)(/\S+) \(", said, re.MULTILINE)}
+
+
+def _needed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Of the standard library what a package needs: the less there is, the sooner the store has copied it."""
+    return None if re.search(_NOT_NEEDED, entry.name) else entry
 
 
 @contextmanager

@@ -32,12 +32,16 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 
 class Node:
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *options: str) -> None:
         self.data = data
+        self.volume = data.parent / f"{data.name}-volume"
+        self.volume.mkdir(parents=True, exist_ok=True)
+        self.options = options
         self.runner = self.new_runner()
 
     def new_runner(self) -> LocalRunner:
-        argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(self.data), "--idle", "0.2"]
+        argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(self.data), "--idle", "0.2", *self.options]
+        argv += ["--working-storage", str(self.volume)]
         return LocalRunner(self.data, "here", argv)
 
     def plan(self, cmd: str, name: str = "a1", **more: object) -> AttemptPlan:
@@ -138,8 +142,8 @@ def gone(pid: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def open_node(data: Path) -> AsyncIterator[Node]:
-    node = Node(data)
+async def open_node(data: Path, *options: str) -> AsyncIterator[Node]:
+    node = Node(data, *options)
     try:
         yield node
     finally:

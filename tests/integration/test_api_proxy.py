@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobsphere.api.audit import Origins
 from jobsphere.api.offline import MAX_HOSTS
 from jobsphere.api.proxy import Proxy, ProxyLimits, offline_proxy_url
 from jobsphere.api.tls import TlsFiles, ensure_certificates
@@ -203,6 +204,36 @@ async def test_too_many_connections_are_turned_away_and_places_come_back(tls: Tl
         while (status := (await refusal(port, "junk\r\n\r\n"))[0]) == 503:
             pass
         assert status == 400  # let in, and only then refused
+
+
+async def test_whom_a_connection_to_the_server_is_for_is_known_while_it_lasts(tls: TlsFiles) -> None:
+    origins, peers = Origins(), []
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        host, port = writer.get_extra_info("peername")
+        peers.append(f"ipv4:{host}:{port}")
+        await echo(reader, writer)
+
+    async with backend(serve) as target:
+        proxy = Proxy(target, tls, origins=origins)
+        port = await proxy.start("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.3", 0))
+        ours = ":".join(map(str, writer.get_extra_info("sockname")))
+        writer.write(connect(API).encode() + b"x")
+        await reader.readuntil(b"x")
+        assert origins.of(peers[0]) == ours
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        await proxy.stop()
+    assert origins.of(peers[0]) == peers[0].removeprefix("ipv4:")
+
+
+def test_an_ipv6_peer_is_told_in_its_usual_form() -> None:
+    origins = Origins()
+    assert origins.of("ipv6:%5B::1%5D:7") == "[::1]:7"
+    origins.note(("::1", 7, 0, 0), ("fe80::1", 8, 0, 0))
+    assert origins.of("ipv6:%5B::1%5D:7") == "[fe80::1]:8"
 
 
 async def test_stop_closes_open_tunnels(tls: TlsFiles) -> None:

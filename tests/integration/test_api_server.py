@@ -18,7 +18,6 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
-from yandex.cloud.datasphere.v2 import community_service_pb2, community_service_pb2_grpc
 from yandex.cloud.datasphere.v2 import project_service_pb2 as projects_pb
 from yandex.cloud.datasphere.v2 import project_service_pb2_grpc as projects_grpc
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2
@@ -261,14 +260,15 @@ async def test_a_method_that_is_missing_is_named(channel: grpc.aio.Channel) -> N
     told = await failed(stub.Open(projects_pb.OpenProjectRequest(), metadata=AUTH))
     assert told.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "yandex.cloud.datasphere.v2.ProjectService.Open" in str(told.details())
+    assert "no IDE" in str(told.details())
     assert "x-request-id" in dict(told.initial_metadata())
 
 
 async def test_a_service_that_is_missing_is_named(channel: grpc.aio.Channel) -> None:
-    stub: Any = community_service_pb2_grpc.CommunityServiceStub(channel)
-    told = await failed(stub.Get(community_service_pb2.GetCommunityRequest(), metadata=AUTH))
+    call = channel.unary_unary("/yandex.cloud.datasphere.v2.NotebookService/Get")
+    told = await failed(call(b"", metadata=AUTH))
     assert told.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "CommunityService.Get" in str(told.details())
+    assert "NotebookService.Get" in str(told.details())
 
 
 async def test_health_and_reflection_need_no_token(channel: grpc.aio.Channel, server: GrpcServer) -> None:

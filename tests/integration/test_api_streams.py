@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from api_calls import AUTH, HANG_S, get
+from api_calls import AUTH, HANG_S, failed, get
 from api_fakes import Fakes
 from structlog.testing import capture_logs
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as pb
@@ -25,6 +25,16 @@ async def test_logs_are_streamed_live_and_end_clean(jobs: Any, fakes: Fakes) -> 
     assert await call.code() is grpc.StatusCode.OK
     assert "x-request-id" in dict(await call.initial_metadata())
     assert fakes.recorder.calls == [("stream", "alice", "j", -1)]
+
+
+async def test_a_stream_ends_with_its_token(jobs: Any, fakes: Fakes) -> None:
+    call = jobs.ReadLogs(pb.ReadProjectJobLogsRequest(job_id="j"), metadata=AUTH)
+    assert (await call.read()).offset == 30
+    fakes.identity.good = "another"
+    fakes.logs.end.set()
+    assert (await failed(call.read())).code() is grpc.StatusCode.UNAUTHENTICATED
+    async with asyncio.timeout(HANG_S):
+        await fakes.logs.closed.wait()
 
 
 async def test_the_older_stream_is_served(jobs: Any, fakes: Fakes) -> None:

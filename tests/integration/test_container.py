@@ -13,7 +13,8 @@ import pytest
 from containers import TINY, Podman, missing, podman_in
 from supervisors import Node, open_node, output, until
 
-from jobsphere.domain.attempt import DOCKER_STATS, EndReason, ImagePlan, Limits, LogStream, StopOrder
+from jobsphere.domain.attempt import DOCKER_STATS, EndReason, ImagePlan, LogStream, StopOrder
+from jobsphere.domain.capacity import Limits
 from jobsphere.domain.job import Phase
 
 HOUR = timedelta(hours=1)
@@ -199,3 +200,15 @@ async def test_the_engine_tells_containers_by_name_while_they_run(node: Node, im
     await node.end()
     await second.close()
     await until(lambda: podman.containers() == [], "no container left")
+
+
+async def test_a_tree_deeper_than_python_recurses_is_given_back(node: Node, image: ImagePlan) -> None:
+    deep = "n=0; while [ $n -lt 1200 ]; do busybox mkdir d; cd d; n=$((n + 1)); done"
+    seen = await node.run(deep, image=image, outputs=(output("d"),))
+
+    assert seen.ended
+    assert seen.ended.code == 0
+    assert seen.collected
+    assert "folders deep" in seen.collected.errors[0].description
+    assert node.at("work/d").stat().st_uid == os.geteuid()
+    await node.runner.tidy("a1")  # pytest could not remove it either

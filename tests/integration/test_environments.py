@@ -15,6 +15,7 @@ from bench import Bench, Index, serving
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.ports import EnvironmentBuildError
 from jobsphere.environments.cache import open_builder
+from jobsphere.environments.inherited import named_files
 from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interpreter
 from jobsphere.environments.uv import uv_environment
 
@@ -181,6 +182,29 @@ def test_the_servers_import_path_does_not_leak_into_the_build(tmp_path: Path, mo
         monkeypatch.setenv(name, "the server's")
     env = uv_environment(PythonEnvironment(OWN), tmp_path)
     assert [name for name, value in env.items() if value == "the server's"] == ["HTTPS_PROXY"]
+
+
+def test_an_image_gets_what_leads_to_the_indexes_and_nothing_of_this_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "UV_HTTP_TIMEOUT", "UV_PYTHON_DOWNLOADS_JSON_URL", "CC", "LD_LIBRARY_PATH", "NETRC"):
+        monkeypatch.setenv(name, "the server's")
+    (tmp_path / "links").mkdir()
+    monkeypatch.setenv("UV_FIND_LINKS", f"https://x/y,{tmp_path}/links {tmp_path}/nowhere")
+    env = uv_environment(PythonEnvironment(OWN), tmp_path, in_image=True)
+    assert [name for name, value in env.items() if value == "the server's"] == ["HTTPS_PROXY", "UV_HTTP_TIMEOUT"]
+    assert {"PATH", "HOME", "LANG", "TMPDIR"} & env.keys() == set()
+    assert tmp_path / "links" in (files := named_files(env))
+    assert tmp_path / "nowhere" not in files
+
+
+def test_a_build_that_was_killed_for_memory_is_told(tmp_path: Path, index: Index) -> None:
+    class Killed(Bench):
+        def run(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
+            return 137 if "install" in argv else super().run(argv, env, on_line)
+
+    with pytest.raises(EnvironmentBuildError, match="most likely for being out of memory"):
+        ensure(tmp_path / "data", wants(index, "alpha"), Killed())
 
 
 def test_a_build_sees_no_secret_of_the_server(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_a_crash_while_removing_leaves_nothing_that_is_taken_for_whole(
         raise CrashError
 
     with monkeypatch.context() as patch:
-        patch.setattr(eviction.shutil, "rmtree", crash)
+        patch.setattr(eviction, "remove_tree", crash)
         with pytest.raises(CrashError):
             trim(tmp_path, 0)
     (left,) = stored_environments(tmp_path)
@@ -142,3 +142,36 @@ def test_caches_go_when_they_do_not_fit_and_not_during_a_build(tmp_path: Path) -
     assert trim(tmp_path, 0).cache_bytes >= 100_000
     assert not (tmp_path / "cache").exists()
     assert not (tmp_path / "cache.removed").exists()
+
+
+def test_what_a_build_script_left_without_permissions_and_all_too_deep_goes_as_well(tmp_path: Path) -> None:
+    prefix = tmp_path / "environments" / "half"
+    closed = prefix / "closed"
+    (closed / "inner").mkdir(parents=True)
+    (closed / "inner" / "file").touch()
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    (prefix / "link").symlink_to(outside)
+    dig = f"import os; os.chdir({str(prefix)!r}); [(os.mkdir('d'), os.chdir('d')) for _ in range(3000)]"
+    subprocess.run([sys.executable, "-c", dig], check=True)
+    (closed / "inner").chmod(0)
+    closed.chmod(0)
+    as_nobody = os.geteuid() == 0  # whom permissions do not hold up proves nothing
+    if as_nobody:
+        subprocess.run(["chown", "-hR", "65534:65534", tmp_path], check=True)
+    forked = os.fork()
+    if forked == 0:
+        code = 1
+        try:
+            os.chdir(tmp_path)
+            if as_nobody:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            trim(Path(), 1)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(forked, 0)[1] == 0
+    assert not prefix.exists()
+    assert outside.stat().st_mode & 0o777 == 0o755

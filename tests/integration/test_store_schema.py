@@ -10,13 +10,15 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
-from jobsphere.store import queries, schema, statements
+from jobsphere.store import access_statements, queries, schema, statements
+from jobsphere.store.access import SqliteTeams
 from jobsphere.store.migrations import run
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.store.tables import metadata
@@ -131,6 +133,29 @@ def test_servers_may_make_one_file_at_once(path: Path) -> None:
         assert schema.current_revision(connection) == schema.HEAD
 
 
+async def test_projects_of_the_first_version_get_their_communities(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = run.configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for name, community in (("default", "c1"), ("two", "c2"), ("three", "c2")):
+            connection.execute(
+                "INSERT INTO projects (id, name, community_id, created_at, created_by_id, description) "
+                "VALUES (?, ?, ?, 7, 'me', '')", (f"p-{name}", name, community),
+            )  # fmt: skip
+    store = opened(path)
+    teams = store.beside(SqliteTeams)
+    assert [(c.id, c.name, c.created_by_id) for c in await teams.list_communities()] == [
+        ("c1", "default", "me"), ("c2", "c-c2", "me")
+    ]  # fmt: skip
+    project = await store.get_project("p-three")
+    assert (project.community_id, project.labels, project.settings) == ("c2", (), b"")
+    await store.close()
+
+
 def test_the_statements_are_what_the_queries_say() -> None:
     assert queries.FILE.read_text() == queries.compiled(), "run python -m jobsphere.store.queries"
 
@@ -157,6 +182,13 @@ def test_the_statements_are_what_the_queries_say() -> None:
         (statements.GET_RESOURCE, "sqlite_autoindex_resources_2 (id=?)"),
         (statements.UPDATE_RESOURCE, "sqlite_autoindex_resources_2 (id=?)"),
         (statements.FIND_RESOURCE, "sqlite_autoindex_resources_1 (project_id=? AND kind=? AND name=?)"),
+        (access_statements.BINDINGS_OF, "PRIMARY KEY (account_id=?)"),
+        (access_statements.BINDINGS_ON, "bindings_by_resource (resource_id=?)"),
+        (access_statements.GET_ACCOUNT, "sqlite_autoindex_accounts_1 (id=?)"),
+        (access_statements.ACCOUNT_OF, "sqlite_autoindex_accounts_3 (external_id=?)"),
+        (access_statements.AUDIT_OF_PROJECT, "audit_by_project (project_id=?)"),
+        (access_statements.DELETE_JOBS_OF_PROJECT, "jobs_newest_by_status (project_id=?)"),
+        (access_statements.DELETE_OPERATIONS_OF_PROJECT, "operations_by_project (project_id=?)"),
     ],
 )
 async def test_a_query_walks_one_index_in_its_order(

@@ -26,7 +26,7 @@ class ScriptBuilder:
     def __init__(self, script, prefix):
         self.script, self.prefix = script, prefix
 
-    def ensure(self, environment, bench):
+    def ensure(self, environment, bench, inside=None):
         code = bench.run(["sh", "-c", self.script], {"PATH": os.environ["PATH"], "PREFIX": str(self.prefix)}, bench.log)
         if code:
             raise EnvironmentBuildError(f"the script returned {code}")
@@ -37,7 +37,7 @@ class ScriptBuilder:
 class WaitingBuilder:
     """Waits for somebody else's build."""
 
-    def ensure(self, environment, bench):
+    def ensure(self, environment, bench, inside=None):
         bench.log("waiting")
         bench.pause(1000)
         raise AssertionError("nobody asked for a stop")
@@ -138,7 +138,7 @@ async def test_a_stop_ends_a_wait(run):
 
 async def test_a_builder_that_crashes_leaves_a_lost_attempt_and_not_a_hanging_one(run):
     class Broken:
-        def ensure(self, environment, bench):
+        def ensure(self, environment, bench, inside=None):
             raise ZeroDivisionError
 
     pid = carry(run, Broken())

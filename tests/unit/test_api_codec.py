@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2
 
-from jobsphere.api.codec import decode_spec, encode_job, encode_project, encode_spec, job_message, job_metadata
+from jobsphere.api.codec import decode_spec, encode_job, encode_spec, job_message, job_metadata
+from jobsphere.api.team_codec import encode_project
 from jobsphere.api.wire import MAX_DURATION, read_duration, timestamp, timestamp_ns
 from jobsphere.domain.artifact import Artifacts, Compression, File, FileDesc, FileError, FileErrorType
 from jobsphere.domain.errors import InvalidArgumentError

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobsphere import config
-from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
+from jobsphere.wiring import sandbox_of
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +37,9 @@ def test_the_data_directory_has_a_default(tmp_path: Path) -> None:
 
 def test_another_file_can_be_named(tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
-    other.write_text("max_running_jobs = 7\n")
+    other.write_text("jobs_at_once = 7\n")
 
-    assert config.load({"data_dir": tmp_path}, other).max_running_jobs == 7
+    assert config.load({"data_dir": tmp_path}, other).jobs_at_once == 7
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,11 @@ def test_what_cannot_be_is_told_by_its_name(tmp_path: Path, text: str, word: str
 )
 def test_tokens_are_required_wherever_others_can_connect(host: str, asked: bool | None, required: bool) -> None:
     assert config.load({"host": host, "require_tokens": asked}).tokens_required is required
+
+
+@pytest.mark.parametrize("path", ["{data}", "{data}/blobs", "{data}/../data/blobs", "/"])
+def test_a_folder_for_jobs_is_outside_of_the_data_directory(tmp_path: Path, path: str) -> None:
+    (tmp_path / "data" / "blobs").mkdir(parents=True)
+    shown = path.format(data=tmp_path / "data")
+    with pytest.raises(FailedPreconditionError, match="not for jobs to see"):
+        sandbox_of(config.Settings(data_dir=tmp_path / "data", sandbox_read_only=(shown,)))

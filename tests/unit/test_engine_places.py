@@ -76,7 +76,7 @@ async def test_an_end_whose_answer_was_lost_is_looked_at_again(world: World) -> 
         world.clock,
         retention,
         lambda _: None,
-        1,
+        world.types,
         0.01,
         world.provisioner,
         world.products,

@@ -5,10 +5,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from tests.unit.world import PROJECT, WHO, World
+from tests.unit.world import NOW, PROJECT, WHO, World
 
 from jobsphere.config import load
 from jobsphere.domain import limits
+from jobsphere.domain.attempt import ContainerEngine, EngineKind, ImagePlan
 from jobsphere.domain.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -16,8 +17,10 @@ from jobsphere.domain.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from jobsphere.domain.job import DockerImageSpec, EnvironmentSpec, JobSpec, PythonEnv
+from jobsphere.domain.job import Attempt, DockerImageSpec, EnvironmentSpec, JobSpec, PipOptions, PythonEnv
 from jobsphere.domain.support import check_supported
+from jobsphere.engine.provisions import Provision
+from jobsphere.engine.reconciler import plan_of
 from jobsphere.runner import images
 from jobsphere.runner.images import EngineImages, EngineSettings, find_engine
 from jobsphere.service.forks import merge
@@ -107,8 +110,27 @@ def test_what_cannot_be_is_refused_without_showing_it(image, words):
 
 def test_what_is_not_there_yet_is_refused():
     with pytest.raises(UnsupportedError, match="does not have"):
-        check_supported(spec(replace(BY_ID, python_env=PythonEnv(requirements=("numpy",)))))
-    check_supported(spec(replace(BY_ID, python_env=PythonEnv())))
+        check_supported(replace(spec(BY_ID), spark_connector_id="s"))
+    check_supported(spec(replace(BY_ID, python_env=PythonEnv(python_version="3.11", requirements=("numpy",)))))
+
+
+@pytest.mark.parametrize(
+    ("python", "builds"),
+    [
+        (PythonEnv(), False),
+        (PythonEnv(requirements=("# none",), pip_options=PipOptions(index_url="https://i/")), False),
+        (PythonEnv(python_version="3.11"), True),
+        (PythonEnv(requirements=("numpy",)), True),
+        (PythonEnv(conda_yaml="dependencies: [numpy]"), True),
+    ],
+)
+async def test_an_image_runs_by_its_own_python_unless_something_is_asked_for(tmp_path, python, builds):
+    world = await World(tmp_path).open()
+    job = await world.created(spec(replace(BY_ID, python_env=python)))
+    image = ImagePlan("docker.io/library/python:3.10", ContainerEngine(EngineKind.PODMAN, "podman"))
+    attempt = Attempt("a", "n", NOW)
+    assert (plan_of(job, attempt, None, Provision(image)).environment is not None) is builds
+    assert plan_of(job, attempt, None, Provision()).environment is not None
 
 
 async def test_a_url_as_an_id_is_told_how_to_write_it(engine):

@@ -1,5 +1,6 @@
 """Folders in and out of ZIP archives: everything that is a folder or a file, and nothing that leads elsewhere."""
 
+import contextlib
 import os
 import stat
 import zipfile
@@ -8,10 +9,17 @@ import pytest
 
 from jobsphere.runner import archive
 from jobsphere.runner.archive import ArchiveError, FolderPacker, remove_tree, unpack
+from jobsphere.runner.folders import JobFolders
 
 
 def nothing():
     pass
+
+
+def pack(root, location, target, limit=1 << 30):
+    """Pack a folder below the job's root as ``o``: what was left out."""
+    with JobFolders(str(root), {}) as folders, folders.open(location) as folder:
+        return FolderPacker(folders, limit).pack(folder, "o", str(target))
 
 
 def make_zip(path, entries):
@@ -87,9 +95,7 @@ def test_a_packed_folder_unpacks_to_the_same(tmp_path, parent):
     (parent / "o/sub/run").chmod(0o755)
     (parent / "data").write_bytes(b"shared")
     (parent / "o/inside").symlink_to("../data")
-    packer = FolderPacker(str(tmp_path / "root"), 1 << 30)
-    packer.pack(str(parent / "o"), "o", str(tmp_path / "z"))
-    assert packer.problems == []
+    assert pack(tmp_path / "root", "work/o", tmp_path / "z") == []
     other = tmp_path / "other"
     unpack(str(tmp_path / "z"), str(other), nothing)
     assert sorted(str(p.relative_to(other)) for p in other.rglob("*")) == [
@@ -105,7 +111,7 @@ def test_equal_folders_give_equal_archives(tmp_path, parent):
         for file in ("2", "1") if name == "a" else ("1", "2"):
             (parent / name / file).write_text(file)
             os.utime(parent / name / file, (when, when))
-        FolderPacker(str(parent), 1 << 30).pack(str(parent / name), "o", str(tmp_path / name))
+        pack(tmp_path / "root", f"work/{name}", tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -117,16 +123,23 @@ def test_what_cannot_travel_is_left_out_and_named(tmp_path, parent):
     (folder / "broken").symlink_to("nowhere")
     (folder / "loop").symlink_to(".")
     os.mkfifo(folder / "fifo")
-    packer = FolderPacker(str(tmp_path / "root"), 1 << 30)
-    packer.pack(str(folder), "o", str(tmp_path / "z"))
+    problems = pack(tmp_path / "root", "work/o", tmp_path / "z")
     assert zipfile.ZipFile(tmp_path / "z").namelist() == ["o/", "o/kept"]
-    assert [p.split(":")[0] for p in packer.problems] == ["o/broken", "o/fifo", "o/loop", "o/out"]
+    assert [p.split(":")[0] for p in problems] == ["'o/broken'", "'o/fifo'", "'o/loop'", "'o/out'"]
 
 
 def test_an_archive_stops_at_its_limit(tmp_path, parent):
     (parent / "big").write_bytes(os.urandom(3 << 20))
     with pytest.raises(ArchiveError, match=r"1\.0 MiB"):
-        FolderPacker(str(parent), 1 << 20).pack(str(parent), "o", str(tmp_path / "z"))
+        pack(tmp_path / "root", "work", tmp_path / "z", 1 << 20)
+
+
+def test_more_files_than_anybody_could_unpack_are_refused(tmp_path, parent, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 3)
+    for name in "abc":
+        (parent / name).touch()
+    with pytest.raises(ArchiveError, match="more than 3 files"):
+        pack(tmp_path / "root", "work", tmp_path / "z")
 
 
 def test_a_folder_without_permissions_can_be_removed(tmp_path):
@@ -137,3 +150,28 @@ def test_a_folder_without_permissions_can_be_removed(tmp_path):
     locked.parent.chmod(0o500)
     remove_tree(str(tmp_path / "a"))
     assert not (tmp_path / "a").exists()
+
+
+def test_a_link_is_removed_and_not_what_it_points_at(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "x").touch()
+    (tmp_path / "link").symlink_to("kept")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "link").symlink_to("../../kept")
+    for name in ("link", "a", "never"):
+        remove_tree(str(tmp_path / name))
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "x").exists()
+
+
+def test_folders_of_one_job_share_what_may_be_packed(tmp_path, parent, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 1000)
+    for name, size in (("a", 600), ("b", 600), ("c", 400)):
+        (parent / name).mkdir()
+        (parent / name / "x").write_bytes(b"0" * size)
+    with JobFolders(str(tmp_path / "root"), {}) as folders:
+        packer = FolderPacker(folders, 1 << 30)
+        for name in "abc":
+            with folders.open(f"work/{name}") as folder, contextlib.suppress(ArchiveError):
+                packer.pack(folder, name, str(tmp_path / name))
+    assert [len(zipfile.ZipFile(tmp_path / name).namelist()) for name in "abc"] == [2, 1, 2]

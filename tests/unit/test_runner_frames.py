@@ -120,3 +120,14 @@ def test_what_a_power_cut_left_behind_is_cut_off(log):
     assert writer.size == size
     assert [f.content for f in all_frames(writer.fd)] == [b"kept\n"]
     writer.close()
+
+
+def test_a_log_is_cut_at_a_frame_and_goes_on_there(tmp_path):
+    writer = LogWriter(str(tmp_path / "logs"))
+    writer.append(LogStream.OUT, [b"1" * 100, b"2" * 100, b"3" * 100])
+    before = writer.size
+    writer.cut(250)
+    writer.append(LogStream.OUT, [b"4"])
+    assert [f.content[:1] for f in all_frames(writer.fd)] == [b"1", b"2", b"4"]
+    assert whole_size(writer.fd, before) == writer.size == os.fstat(writer.fd).st_size
+    writer.close()

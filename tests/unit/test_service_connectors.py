@@ -79,7 +79,7 @@ async def test_keys_and_names_must_fit(world: World) -> None:
 
 
 async def test_one_of_another_project_or_none_is_refused_at_create(world: World) -> None:
-    await world.store.add_project(Project(OTHER, "other", "c" * 20, NOW, WHO.id))
+    await world.teams.create_project(Project(OTHER, "other", "c" * 20, NOW, WHO.id), None, None)
     theirs = await world.connectors.add(WHO, OTHER, "theirs", S3Connector("public"))
     for connector_id in (theirs.id, "d" * 20):
         with pytest.raises(FailedPreconditionError, match=f"no S3 connector '{connector_id}'; `jobsphere s3 list`"):

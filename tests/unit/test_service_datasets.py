@@ -57,7 +57,7 @@ async def test_a_job_sees_it_by_its_id(world: World, source: Path) -> None:
 
 
 async def test_one_of_another_project_or_none_is_refused_at_create(world: World, source: Path) -> None:
-    await world.store.add_project(Project(OTHER, "other", "c" * 20, NOW, WHO.id))
+    await world.teams.create_project(Project(OTHER, "other", "c" * 20, NOW, WHO.id), None, None)
     theirs = await world.datasets.create(WHO, OTHER, "data", [source])
     for dataset_id in (theirs.id, "d" * 20):
         with pytest.raises(FailedPreconditionError, match=f"no dataset '{dataset_id}'; `jobsphere dataset list`"):

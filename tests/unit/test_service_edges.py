@@ -49,10 +49,6 @@ async def test_clearing_a_project_passes_over_a_job_that_was_just_executed(
     assert not (await world.store.get_job(started.id)).data_cleared
 
 
-def test_a_token_that_is_no_text_speaks_for_nobody(world: World) -> None:
-    assert world.access.authenticate("Bearer js1.iam.1.\ud800.x") == WHO
-
-
 async def test_a_cleared_job_that_never_ran_says_so(world: World) -> None:
     job = await world.created(a_spec(input_files=(a_file("in", b"in"),)))
     await world.jobs.delete_data(WHO, job.id)

@@ -64,7 +64,7 @@ async def test_its_password_may_be_a_secret(world: World) -> None:
 
 
 async def test_an_id_of_another_project_or_of_none_is_refused_with_those_that_there_are(world: World) -> None:
-    await world.store.add_project(Project(OTHER, "other", "c" * 20, NOW, WHO.id))
+    await world.teams.create_project(Project(OTHER, "other", "c" * 20, NOW, WHO.id), None, None)
     theirs = await world.image_resources.add(WHO, OTHER, "theirs", "x")
     mine = await world.image_resources.add(WHO, PROJECT, "mine", "x")
     for named in (theirs.id, "theirs", "none"):

@@ -109,7 +109,7 @@ async def test_a_registry_password_by_name_is_looked_up_at_create_and_at_the_lau
 
 
 async def test_a_registry_password_may_be_named_by_id_in_its_own_project_only(world: World) -> None:
-    await world.store.add_project(Project("q" * 20, "other", "c" * 20, NOW, WHO.id))
+    await world.teams.create_project(Project("q" * 20, "other", "c" * 20, NOW, WHO.id), None, None)
     secret = await world.secrets.set(WHO, PROJECT, "REG", "v")
     spec = with_image(password_ds_secret_name=secret.id)
     job = await world.running(spec)

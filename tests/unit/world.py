@@ -12,6 +12,7 @@ from tests.contract.ports_blobs import MemoryBlobStore
 from tests.contract.ports_memory_runner import MemoryRunner
 
 from jobsphere.blob.datasets import LocalDatasets
+from jobsphere.domain.access_ports import TeamStore
 from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
 from jobsphere.domain.attempt import (
     Collected,
@@ -23,20 +24,23 @@ from jobsphere.domain.attempt import (
     ImagePlan,
     Started,
 )
+from jobsphere.domain.capacity import GIB, InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
-from jobsphere.domain.resource import Project, Subject
+from jobsphere.domain.resource import Community, Project, Subject
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler
-from jobsphere.service.access import Access, Tokens
+from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
+from jobsphere.service.communities import Communities
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.data import JobData
 from jobsphere.service.datasets import Datasets
+from jobsphere.service.grants import Grants
 from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
@@ -44,12 +48,15 @@ from jobsphere.service.projects import Projects
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.store.failing import FailingJobStore, FailingResourceStore
+from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
+from jobsphere.store.memory_access import MemoryAccounts, MemoryTeams
 from jobsphere.store.resources import MemoryResourceStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-WHO = Subject("ann")
+WHO = Subject("ann", "ann", operator=True)
 PROJECT = "p" * 20
+COMMUNITY = "c" * 20
 DAY = timedelta(days=1)
 
 
@@ -130,18 +137,27 @@ class MemoryImages:
         return ImagePlan("docker.io/library/python:3.10", self.engine, password_sealed=sealed)
 
 
+def node_for(places: int) -> InstanceTypes:
+    """A node that has room for so many jobs of the smallest type at a time, its CPUs being the bound."""
+    return InstanceTypes(NodeCapacity(4.0 * places, 32 * GIB * places + GIB), jobs_at_once=places)
+
+
 class World:
     """Everything above the ports, put together as the server does."""
 
     def __init__(self, folder: Path, places: int = 2) -> None:
         self.clock, self.ids, self.changes = StandingClock(), CountedIds(), Changes()
         self.seconds = 0.0
-        self.store = FailingJobStore(MemoryJobStore())
+        memory = MemoryJobStore()
+        self.store = FailingJobStore(memory)
+        self.accounts = MemoryAccounts(memory)
+        self.failing_teams = Failing[TeamStore](MemoryTeams(memory, self.accounts))
+        self.teams = self.failing_teams.store
         self.blobs = MemoryBlobStore(folder / "scratch")
         self.outbox = folder / "outbox"
         self.runner = MemoryRunner(self.outbox)
         self.readers = Readers(self.clock, lambda: self.seconds)
-        self.access = Access(Tokens(b"k" * 32, self.clock), required=False, local_user=WHO.id, store=self.store)
+        self.access = Access(self.store, self.teams, self.accounts, lambda: self.seconds)
         self.artifacts = Artifacts(self.blobs, PlainSigner(), self.clock)
         self.data = JobData(self.store, self.blobs, self.runner, self.clock)
         self.woken: list[str] = []
@@ -155,17 +171,22 @@ class World:
         self.datasets = Datasets(self.backing, self.dataset_files)
         self.connectors = Connectors(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
+        self.types = node_for(places)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
-            self.woken.append, self.images, self.resources,
+            self.woken.append, self.images, self.types, self.resources,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
-        self.projects = Projects(self.store, self.access, self.clock, self.ids)
+        self.communities = Communities(self.teams, self.access, self.clock, self.ids)
+        self.projects = Projects(
+            self.store, self.teams, self.communities, self.access, self.data.drop, self.clock, self.ids
+        )
+        self.grants = Grants(self.accounts, self.access, self.clock, self.ids)
         self.provisioner = Provisioner(
             self.resources, self.images, lambda project_id: Path("/disks") / project_id, self.dataset_files
         )
         self.products = Products(self.resources, self.dataset_files, self.runner, self.clock)
-        self.dispatcher = Dispatcher(places)
+        self.dispatcher = Dispatcher(self.types)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
             self.woken.append, self.provisioner, self.products, monotonic=lambda: self.seconds,
@@ -173,7 +194,8 @@ class World:
 
     async def open(self) -> World:
         """With its project."""
-        await self.store.add_project(Project(PROJECT, "default", "c" * 20, NOW, WHO.id))
+        await self.teams.add_community(Community(COMMUNITY, "default", NOW, WHO.id), None)
+        await self.teams.create_project(Project(PROJECT, "default", COMMUNITY, NOW, WHO.id), None, None)
         return self
 
     async def created(self, spec: JobSpec | None = None, ttl: timedelta | None = DAY) -> Job:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.message import Message
-from yandex.cloud.datasphere.v2 import project_pb2
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2
 
 from jobsphere.api.spec_codec import (
@@ -25,7 +24,6 @@ from jobsphere.api.spec_codec import (
 from jobsphere.api.wire import enum_numbers, timestamp
 from jobsphere.domain.artifact import FileError
 from jobsphere.domain.job import Job, OutputDataset, Progress
-from jobsphere.domain.resource import Project
 from jobsphere.service.artifacts import StoredFile
 
 __all__ = [
@@ -34,7 +32,6 @@ __all__ = [
     "encode_file_error",
     "encode_job",
     "encode_output_dataset",
-    "encode_project",
     "encode_spec",
     "encode_stored_files",
     "job_message",
@@ -118,18 +115,6 @@ def encode_output_dataset(dataset: OutputDataset) -> jobs_pb2.OutputDataset:
 def encode_stored_files(files: Iterable[StoredFile]) -> list[jobs_pb2.StorageFile]:
     """Files with the URLs to bring or fetch them."""
     return [jobs_pb2.StorageFile(file=encode_file(f.file), url=f.url) for f in files]
-
-
-def encode_project(project: Project) -> project_pb2.Project:
-    """The published form of a project."""
-    return project_pb2.Project(
-        id=project.id,
-        created_at=timestamp(project.created_at),
-        name=project.name,
-        description=project.description,
-        created_by_id=project.created_by_id,
-        community_id=project.community_id,
-    )
 
 
 def _set_times(message: Message, job: Job) -> None:

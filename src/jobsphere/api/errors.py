@@ -35,18 +35,24 @@ class Failure:
     text: str
 
 
+def code_of(error: Exception) -> grpc.StatusCode:
+    """The code of what a call that raised ``error`` answers."""
+    if isinstance(error, errors.JobsphereError):
+        return _CODES.get(type(error), grpc.StatusCode.UNKNOWN)
+    return grpc.StatusCode.INTERNAL
+
+
 def failure_of(error: Exception, method: str, request_id: str, subject: str) -> Failure:
     """The answer to a call that raised ``error``; writes its one line to the log.
 
     Only the names of things go to the log, never what a request or an answer holds.
     """
+    code = code_of(error)
     if isinstance(error, errors.JobsphereError):
-        code = _CODES.get(type(error), grpc.StatusCode.UNKNOWN)
         _log.warning(
             "call failed", method=method, code=code.name, request_id=request_id, subject=subject, context=error.context
         )
         return Failure(code, _fitting(error.public))
-    code = grpc.StatusCode.INTERNAL
     _log.error("call failed", method=method, code=code.name, request_id=request_id, subject=subject, exc_info=error)
     return Failure(code, f"internal error, reference {request_id}")
 

@@ -17,8 +17,10 @@ from jobsphere.api.codec import (
     job_metadata,
     job_progress,
 )
+from jobsphere.api.team_codec import DESCRIPTIONS, team_metadata, team_response
 from jobsphere.api.wire import timestamp
 from jobsphere.domain.operation import Operation, OperationKind
+from jobsphere.domain.resource import Community, Project
 from jobsphere.service.jobs import Submitted
 from jobsphere.service.operations import OperationStatus
 
@@ -30,7 +32,7 @@ _DESCRIPTIONS = {
     OperationKind.DELETE_DATA: "Delete data of project job",
     OperationKind.DELETE_ALL_DATA: "Delete data of all project jobs",
     OperationKind.ACTIVATE_DATASET: "Activate dataset",
-}
+} | DESCRIPTIONS
 
 
 def encode_submitted(submitted: Submitted) -> OperationMessage:
@@ -44,9 +46,9 @@ def encode_submitted(submitted: Submitted) -> OperationMessage:
     return message
 
 
-def encode_done(operation: Operation) -> OperationMessage:
+def encode_done(operation: Operation, resource: Project | Community | None = None) -> OperationMessage:
     """An operation that was done when its call was answered."""
-    return encode_status(OperationStatus(operation, operation.created_at, done=True))
+    return encode_status(OperationStatus(operation, operation.created_at, done=True, resource=resource))
 
 
 def encode_status(status: OperationStatus) -> OperationMessage:
@@ -86,6 +88,8 @@ def _metadata(status: OperationStatus) -> Message:
             return pb.DeleteAllProjectJobDataMetadata(project_id=project_id)
         case OperationKind.ACTIVATE_DATASET:
             return Empty()
+        case _:
+            return team_metadata(status.operation)
 
 
 def _execute_metadata(status: OperationStatus) -> pb.ExecuteProjectJobMetadata:
@@ -114,6 +118,8 @@ def _response(status: OperationStatus) -> Message:
             return pb.DeleteProjectJobDataResponse()
         case OperationKind.DELETE_ALL_DATA:
             return pb.DeleteAllProjectJobDataResponse()
+        case _:
+            return team_response(status.resource)
 
 
 def _execute_response(status: OperationStatus) -> pb.ExecuteProjectJobResponse:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from jobsphere.api.audit import Origins
 from jobsphere.api.offline import OfflineIndex
 from jobsphere.api.proxy_http import Refusal, Request, read_request, refuse
 from jobsphere.api.tls import TlsFiles
@@ -50,10 +51,18 @@ class Proxy:
         target: Address and port of the local gRPC server.
         tls: The authority that signs for the hosts of offline mode.
         limits: See :class:`ProxyLimits`.
+        origins: Is told whom each connection to the server is for.
     """
 
-    def __init__(self, target: tuple[str, int], tls: TlsFiles, limits: ProxyLimits = ProxyLimits()) -> None:
+    def __init__(
+        self,
+        target: tuple[str, int],
+        tls: TlsFiles,
+        limits: ProxyLimits = ProxyLimits(),
+        origins: Origins | None = None,
+    ) -> None:
         self._target = target
+        self._origins = origins or Origins()
         self._offline = OfflineIndex(tls, limits.request_s)
         self._limits = limits
         self._server: asyncio.Server | None = None
@@ -142,6 +151,8 @@ class Proxy:
             up_reader, up_writer = await asyncio.open_connection(*self._target, limit=_CHUNK_BYTES)
         except OSError as error:
             raise Refusal(502, "the jobsphere server does not answer; is it starting or stopping?") from error
+        ours = up_writer.get_extra_info("sockname")
+        self._origins.note(ours, writer.get_extra_info("peername"))
         try:
             _keep_alive(writer)
             writer.write(_ESTABLISHED)
@@ -151,6 +162,7 @@ class Proxy:
         except* OSError as gone:
             _log.debug("proxy tunnel broken", cause=str(gone.exceptions[0]))
         finally:
+            self._origins.forget(ours)
             await _close(up_writer, self._limits.request_s)
 
 

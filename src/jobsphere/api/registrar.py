@@ -19,14 +19,16 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobsphere.api.errors import failure_of
+from jobsphere.api.audit import AuditedMethod, Auditor, changes
+from jobsphere.api.errors import code_of, failure_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
 from jobsphere.domain.resource import Subject
+from jobsphere.service.trail import begin
 
 Answer = Message | bytes
 Unary = Callable[[Subject, Any], Awaitable[Answer]]
 Streaming = Callable[[Subject, Any], AsyncIterator[Answer]]
-Authenticate = Callable[[str | None], Subject]
+Authenticate = Callable[[str | None], Awaitable[Subject]]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -44,12 +46,19 @@ class Implementation:
     ``methods``: functions by the method's name, :data:`Streaming` where the method answers a stream, else
     :data:`Unary`. ``public``: no call needs a token. ``quick``: methods of reading that are called all the time, whose
     call ids are sent with a failure only: sending them apart from the answer costs a quarter of such a call.
+    ``without``: methods that there are not here, each with a sentence that says why.
     """
 
     service: ServiceDescriptor
     methods: Mapping[str, Unary | Streaming]
     public: bool = False
     quick: frozenset[str] = field(default=frozenset())
+    without: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def functions(self) -> Mapping[str, Unary | Streaming]:
+        """What answers each method; for one that there is not here, its sentence."""
+        name = self.service.full_name
+        return {**self.methods, **{m: _refusing(f"{name}.{m}", why) for m, why in self.without.items()}}
 
 
 @dataclass(slots=True)
@@ -95,11 +104,15 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
 
     Args:
         authenticate: Turns the ``authorization`` header into the caller, or raises UnauthenticatedError.
+        auditor: Writes down each call that may change something.
         new_request_id: Ids for calls: ASCII, short, never the same twice.
     """
 
-    def __init__(self, authenticate: Authenticate, new_request_id: Callable[[], str] = _random_id) -> None:
+    def __init__(
+        self, authenticate: Authenticate, auditor: Auditor, new_request_id: Callable[[], str] = _random_id
+    ) -> None:
         self._authenticate = authenticate
+        self._auditor = auditor
         self._new_request_id = new_request_id
         self._handlers: dict[str, Handler] = {}
         self.services: list[str] = []
@@ -108,7 +121,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         """Serve a service: every method of its descriptor that has a function."""
         service = implementation.service
         self.services.append(service.full_name)
-        for name, function in implementation.methods.items():
+        for name, function in implementation.functions().items():
             path = f"/{service.full_name}/{name}"
             self._handlers[path] = self._handler(path, service.methods_by_name[name], function, implementation)
 
@@ -127,22 +140,40 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                 self._streaming(path, cast(Streaming, function), authenticate), decode, _bytes_of
             )
         quick = method.name in implementation.quick
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(path, cast(Unary, function), authenticate, quick), decode, _bytes_of
-        )
+        answer = _answering(cast(Unary, function), authenticate)
+        if changes(method):
+            answer = self._audited(method, answer)
+        return grpc.unary_unary_rpc_method_handler(self._unary(path, answer, quick), decode, _bytes_of)
 
-    def _unary(
-        self, path: str, function: Unary, authenticate: Authenticate, quick: bool
-    ) -> Callable[[Any, Context], Awaitable[Answer | None]]:
+    def _unary(self, path: str, answer: _Answering, quick: bool) -> Callable[[Any, Context], Awaitable[Answer | None]]:
         async def serve(request: Any, context: Context) -> Answer | None:
             call = _Call(path, context, self._new_request_id)
             try:
                 if not quick:
                     await call.tell_ids()
-                call.who = authenticate(_authorization(context))
-                return await function(call.who, request)
+                return await answer(call, request)
             except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
                 await call.fail(error)
+
+        return serve
+
+    def _audited(self, method: MethodDescriptor, answer: _Answering) -> _Answering:
+        """Write the call down, whatever becomes of it: its answer waits for that."""
+        form = AuditedMethod(method)
+
+        async def serve(call: _Call, request: Any) -> Answer:
+            trail = begin()
+            result = grpc.StatusCode.CANCELLED
+            try:
+                reply = await answer(call, request)
+                result = grpc.StatusCode.OK
+            except Exception as error:
+                if not _caller_left(error):
+                    result = code_of(error)
+                raise
+            finally:
+                await self._auditor.record(form, request, call.who, trail, call.context.peer(), result, call.request_id)
+            return reply
 
         return serve
 
@@ -153,10 +184,13 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
             call = _Call(path, context, self._new_request_id)
             try:
                 await call.tell_ids()
-                call.who = authenticate(_authorization(context))
+                authorization = _authorization(context)
+                call.who = await authenticate(authorization)
                 # Written here rather than yielded: a call that is cancelled closes the stream at once.
                 async with aclosing(cast(Any, function(call.who, request))) as answers:
                     async for answer in answers:
+                        # A stream lasts for hours: the token may have ended meanwhile.
+                        await authenticate(authorization)
                         await context.write(answer)
             except Exception as error:  # noqa: BLE001 - as above
                 await call.fail(error)
@@ -173,7 +207,25 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         return grpc.stream_stream_rpc_method_handler(serve)
 
 
-def _nobody(_: str | None) -> Subject:
+_Answering: TypeAlias = "Callable[[_Call, Any], Awaitable[Answer]]"
+
+
+def _answering(function: Unary, authenticate: Authenticate) -> _Answering:
+    async def answer(call: _Call, request: Any) -> Answer:
+        call.who = await authenticate(_authorization(call.context))
+        return await function(call.who, request)
+
+    return answer
+
+
+def _refusing(name: str, why: str) -> Unary:
+    async def refuse(who: Subject, request: Any) -> Answer:  # noqa: ARG001
+        raise UnsupportedError(f"this jobsphere server does not have the method {name}: {why}")
+
+    return refuse
+
+
+async def _nobody(_: str | None) -> Subject:
     return NOBODY
 
 

@@ -11,17 +11,21 @@ from grpc_health.v1.health import aio as health  # pyright: ignore[reportAttribu
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
-from jobsphere.api.dataset import DatasetService
+from jobsphere.api.audit import Auditor, Origins
+from jobsphere.api.community import CommunityService
 from jobsphere.api.endpoint import ApiEndpointService
 from jobsphere.api.iam import IamTokenService
 from jobsphere.api.jobs import ProjectJobService
 from jobsphere.api.operation import OperationService
 from jobsphere.api.project import ProjectService
-from jobsphere.api.registrar import Registrar
+from jobsphere.api.registrar import Implementation, Registrar
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
-from jobsphere.service.access import Access
+from jobsphere.service.audit import Audit
+from jobsphere.service.communities import Communities
 from jobsphere.service.datasets import Datasets
+from jobsphere.service.grants import Grants
+from jobsphere.service.identity import Identity
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs
 from jobsphere.service.operations import Operations
@@ -49,15 +53,22 @@ class Services:
     operations: Operations
     logs: Logs
     projects: Projects
-    access: Access
+    communities: Communities
+    grants: Grants
+    identity: Identity
+    audit: Audit
     datasets: Datasets
 
 
 class GrpcServer:
-    """Serves the API. Started once, stopped once."""
+    """Serves the API. Started once, stopped once.
 
-    def __init__(self, services: Services) -> None:
+    ``origins``: where calls that come through the proxy came from.
+    """
+
+    def __init__(self, services: Services, origins: Origins | None = None) -> None:
         self._services = services
+        self._origins = origins or Origins()
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
@@ -98,20 +109,26 @@ class GrpcServer:
 
     def _register(self, server: grpc.aio.Server, address: str) -> None:
         services = self._services
-        registrar = Registrar(services.access.authenticate)
-        for servicer in (
-            ProjectJobService(services.jobs, services.logs),
-            OperationService(services.operations),
-            ProjectService(services.projects),
-            DatasetService(services.datasets),
-            IamTokenService(services.access),
-            ApiEndpointService(address),
-        ):
-            registrar.add(servicer.implementation())
+        registrar = Registrar(services.identity.authenticate, Auditor(services.audit, self._origins))
+        for implementation in implementations(services, address):
+            registrar.add(implementation)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*registrar.services, HEALTH, reflection.SERVICE_NAME), server)
         # The last one: it answers for every path.
         server.add_generic_rpc_handlers((registrar,))
+
+
+def implementations(services: Services, address: str) -> list[Implementation]:
+    """All published services that this server has. ``address``: ``host:port`` as clients reach it."""
+    servicers = (
+        ProjectJobService(services.jobs, services.logs),
+        OperationService(services.operations),
+        ProjectService(services.projects, services.grants),
+        CommunityService(services.communities, services.grants),
+        IamTokenService(services.identity),
+        ApiEndpointService(address),
+    )
+    return [servicer.implementation() for servicer in servicers]
 
 
 def _address(host: str, port: int) -> str:

@@ -49,6 +49,10 @@ class LocalDatasets:
         """See the port."""
         await asyncio.to_thread(self._remove, project_id, dataset_id)
 
+    async def projects(self) -> Sequence[str]:
+        """See the port."""
+        return sorted(path.name for path in self._root.iterdir()) if self._root.is_dir() else []
+
     async def sweep(self, project_id: str, wanted: set[str], now: float) -> None:
         """See the port."""
         await asyncio.to_thread(self._sweep, project_id, wanted, now)

@@ -104,6 +104,18 @@ class LocalBlobStore:
             finally:
                 await asyncio.shield(asyncio.to_thread(self._settle, project_id, hidden, keep))
 
+    async def projects(self) -> Sequence[str]:
+        """The ids of all projects that may hold a blob."""
+        return sorted(name for name in os.listdir(self._root) if not name.startswith("."))
+
+    async def drop(self, project_id: str) -> None:
+        """Free all bytes of a project that is gone."""
+        async with self._removing:
+            self._leftovers.pop(project_id, None)
+            for folder in (project_path(self._root, project_id), trash_path(self._root, project_id)):
+                # What cannot be removed now is found by the sweep of the next start.
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
     def _held(self, project_id: str) -> set[str]:
         return {path.name for path in project_path(self._root, project_id).glob("??/*")}
 

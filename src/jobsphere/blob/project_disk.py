@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Container, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -150,6 +150,14 @@ class ProjectDisk:
         size = _size(place) if is_folder else status.st_size
         modified = datetime.fromtimestamp(int(status.st_mtime), UTC)
         return Entry(str(place.relative_to(self._root)), size, modified, is_folder)
+
+
+def remove_disks(data_dir: Path, but: Container[str]) -> None:
+    """Remove the disks of projects that are gone: all but those of ``but``."""
+    root = data_dir / FOLDER
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name not in but:
+            shutil.rmtree(folder)
 
 
 def _size(folder: Path) -> int:

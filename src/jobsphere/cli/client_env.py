@@ -40,11 +40,11 @@ def client_env(
     json_
         Print one JSON object instead of shell commands.
     """
-    from jobsphere import wiring
+    from jobsphere import desk, wiring
 
     folder = data_dir_of(data_dir)
     info = running_server(folder)
-    project_id = asyncio.run(wiring.default_project_id(folder))
+    project_id = asyncio.run(desk.default_project_id(folder))
     token = wiring.issue_token(folder, _TOKEN_LIFE)
     values = exports(info, wiring.ca_file(folder), token, project_id, offline, os.environ)
     if json_:

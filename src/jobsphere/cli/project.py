@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.grants import grant_role, revoke_role, show_members
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.cli.project_disk import app as disk
+from jobsphere.domain.access import Scope
 from jobsphere.domain.resource import Project
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-app = App(name="project", help="Create and list projects, and manage their disks.")
+app = App(name="project", help="Projects: create, list, change, delete; who may do what; their disks.")
 app.command(disk)
 
 
@@ -38,15 +41,22 @@ def create(
     description
         What it is for.
     community_id
-        The community to put it in; the first project's if none is named.
+        The community to put it in; the oldest one if none is named.
     data_dir
         The data directory of the server.
     json_
         Print the whole project as JSON.
     """
-    from jobsphere import wiring
+    from jobsphere import desk
 
-    project = asyncio.run(wiring.create_project(data_dir_of(data_dir), name, description, community_id))
+    project, _ = asyncio.run(
+        desk.change(
+            data_dir_of(data_dir),
+            "jobsphere project create",
+            [("name", name), ("community_id", community_id)],
+            lambda d, who: d.projects.create(who, name, description, community_id),
+        )
+    )
     print(json.dumps(_fields(project), indent=2) if json_ else project.id)  # noqa: T201
 
 
@@ -63,13 +73,126 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     """
     from rich.console import Console
 
-    from jobsphere import wiring
+    from jobsphere import desk
 
-    projects = asyncio.run(wiring.list_projects(data_dir_of(data_dir)))
+    projects = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, _: d.projects.all()))
     if json_:
         print(json.dumps([_fields(p) for p in projects], indent=2))  # noqa: T201
     else:
         Console().print(_table(projects))
+
+
+@app.command
+def update(
+    project_id: str, *, name: str | None = None, description: str | None = None, data_dir: DataDir = None
+) -> None:
+    """Change a project's name or description.
+
+    Parameters
+    ----------
+    project_id
+        Its id.
+    name
+        Its new name.
+    description
+        Its new description.
+    data_dir
+        The data directory of the server.
+    """
+    from jobsphere import desk
+
+    def edit(was: Project) -> Project:
+        new = was if name is None else replace(was, name=name)
+        return new if description is None else replace(new, description=description)
+
+    asyncio.run(
+        desk.change(
+            data_dir_of(data_dir),
+            "jobsphere project update",
+            [("project_id", project_id)],
+            lambda d, who: d.projects.update(who, project_id, edit),
+        )
+    )
+
+
+@app.command
+def delete(project_id: str, *, data_dir: DataDir = None) -> None:
+    """Delete a project with its jobs and their files; refused while jobs of it are under way.
+
+    Parameters
+    ----------
+    project_id
+        Its id.
+    data_dir
+        The data directory of the server.
+    """
+    from jobsphere import desk
+
+    asyncio.run(
+        desk.change(
+            data_dir_of(data_dir),
+            "jobsphere project delete",
+            [("project_id", project_id)],
+            lambda d, who: d.projects.delete(who, project_id),
+        )
+    )
+
+
+@app.command
+def grant(project_id: str, user: str, role: str, *, data_dir: DataDir = None) -> None:
+    """Give a user or service account a role in a project.
+
+    A viewer sees jobs and their files, a developer also runs them, an editor changes or deletes the project, an admin
+    gives roles.
+
+    Parameters
+    ----------
+    project_id
+        The project's id.
+    user
+        The name or id of a user or service account.
+    role
+        viewer, developer, editor or admin; or a published name (datasphere.community-projects.developer).
+    data_dir
+        The data directory of the server.
+    """
+    grant_role(data_dir_of(data_dir), Scope.PROJECT, project_id, user, role)
+
+
+@app.command
+def revoke(project_id: str, user: str, role: str | None = None, *, data_dir: DataDir = None) -> None:
+    """Take a role in a project away; a running server knows it within a second.
+
+    Parameters
+    ----------
+    project_id
+        The project's id.
+    user
+        The name or id of a user or service account.
+    role
+        As for grant; all of theirs if none is named.
+    data_dir
+        The data directory of the server.
+    """
+    revoke_role(data_dir_of(data_dir), Scope.PROJECT, project_id, user, role)
+
+
+@app.command
+def members(
+    project_id: str, *, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--json")] = False
+) -> None:
+    """Show who has which role in a project; those of its community count too.
+
+    Parameters
+    ----------
+    project_id
+        The project's id.
+    data_dir
+        The data directory of the server.
+    json_
+        Print a JSON array instead of a table.
+    """
+    show_members(data_dir_of(data_dir), Scope.PROJECT, project_id, json_)
 
 
 def _fields(project: Project) -> dict[str, str]:

@@ -27,7 +27,7 @@ def up(
     http_port: int | None = None,
     public_host: str | None = None,
     require_tokens: bool | None = None,
-    max_running_jobs: int | None = None,
+    jobs_at_once: int | None = None,
     sandbox: Literal["auto", "bubblewrap", "none"] | None = None,
     network: bool | None = None,
     log_format: Literal["console", "json"] | None = None,
@@ -54,8 +54,8 @@ def up(
         The name under which clients reach this server, if it is not the host.
     require_tokens
         Ask every call for a token, or none. Default: only off loopback.
-    max_running_jobs
-        How many jobs run at a time. Default 32.
+    jobs_at_once
+        How many jobs of the smallest instance type fit at a time on this machine. Default 4; 1 gives a job all of it.
     sandbox
         How jobs are fenced in. auto (default): by bubblewrap where it works, with a warning where it does not.
     network
@@ -76,7 +76,7 @@ def up(
         "http_port": http_port,
         "public_host": public_host,
         "require_tokens": require_tokens,
-        "max_running_jobs": max_running_jobs,
+        "jobs_at_once": jobs_at_once,
         "sandbox": sandbox,
         "network": network,
         "log_format": log_format,

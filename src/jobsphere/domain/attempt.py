@@ -11,19 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from jobsphere.domain.artifact import ArtifactKind, File, FileError
+from jobsphere.domain.capacity import Limits
 from jobsphere.domain.command import DatasetPlace, OutputPlace, Placement
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import OutputDatasetDesc, Phase
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the program may use of its node. ``gpus``: the indices of the node's GPUs that are its own."""
-
-    cpus: float
-    memory_bytes: int
-    pids: int
-    gpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

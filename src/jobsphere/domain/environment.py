@@ -48,6 +48,11 @@ class PythonEnvironment:
     no_deps: bool = False
     conda: CondaPackages | None = None
 
+    @property
+    def asks_for_anything(self) -> bool:
+        """Whether it names an interpreter or a package; an image's own Python does for one that does not."""
+        return bool(self.python_version or self.requirements or self.conda)
+
     def fingerprint(self, platform: str) -> str:
         """64 hex digits that are equal for equal environments on equal ``platform`` strings."""
         text = json.dumps({"platform": platform, **asdict(self)}, sort_keys=True, separators=(",", ":"))

@@ -26,6 +26,11 @@ class NotFoundError(JobsphereError):
     """The named thing does not exist, or is not the caller's to see."""
 
 
+def no_such(kind: str, id_: str) -> NotFoundError:
+    """What is said of a thing that does not exist, and word for word of one that is not the caller's to see."""
+    return NotFoundError(f"there is no {kind} {id_!r}")
+
+
 class InvalidArgumentError(JobsphereError):
     """The request can never succeed as it is, whatever the state of the server."""
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from jobsphere.domain.artifact import Artifacts, File, FileDesc
+from jobsphere.domain.capacity import GIB, Limits
 
 
 class JobStatus(StrEnum):
@@ -146,6 +147,11 @@ class JobSpec:
     graceful_shutdown: GracefulShutdown | None = None
     spark_connector_id: str = ""
 
+    @property
+    def storage_bytes(self) -> int:
+        """How large the extended working storage shall be; 0 without one."""
+        return self.working_storage.size_gb * GIB if self.working_storage else 0
+
     def uploads(self) -> tuple[File, ...]:
         """Every file whose bytes the client brings: inputs, then local modules."""
         modules = self.env.python_env.local_modules if self.env.python_env else ()
@@ -196,11 +202,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One launch of the job on one node. Stored before the launch: the intent that a restart finds."""
+    """One launch of the job on one node. Stored before the launch: the intent that a restart finds.
+
+    ``limits`` are what it was given of the node; ``note`` tells how that differs from what the type's name promises.
+    """
 
     id: str
     node: str
     created_at: datetime
+    limits: Limits | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,8 @@ def _started(job: Job, event: ProgramStarted, now: datetime) -> Decision:
         return replace(job, started_at=event.at), ()
     if job.status is not S.PREPARING:
         return job, ()
-    details = f"Running as {job.actual_instance_type}"
+    note = job.attempt.note if job.attempt else ""
+    details = f"Running as {job.actual_instance_type}{note and ', '}{note}"
     return replace(
         job, status=S.EXECUTING, started_at=event.at, status_details=details, progress=Progress(details, 20, now)
     ), ()

@@ -21,11 +21,21 @@ class OperationKind(StrEnum):
     DELETE_DATA = "delete-data"
     DELETE_ALL_DATA = "delete-all-data"
     ACTIVATE_DATASET = "activate-dataset"
+    CREATE_PROJECT = "create-project"
+    UPDATE_PROJECT = "update-project"
+    DELETE_PROJECT = "delete-project"
+    SET_PROJECT_ACCESS = "set-project-access"
+    UPDATE_PROJECT_ACCESS = "update-project-access"
+    CREATE_COMMUNITY = "create-community"
+    UPDATE_COMMUNITY = "update-community"
+    DELETE_COMMUNITY = "delete-community"
+    SET_COMMUNITY_ACCESS = "set-community-access"
+    UPDATE_COMMUNITY_ACCESS = "update-community-access"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. ``job_id`` is empty for those of a whole project."""
+    """One operation. ``job_id`` is empty for those of a whole project, ``project_id`` for those of a community."""
 
     id: str
     kind: OperationKind
@@ -33,3 +43,4 @@ class Operation:
     job_id: str
     created_at: datetime
     created_by: str
+    community_id: str = ""

@@ -53,7 +53,7 @@ class JobPage:
 
 
 class JobStore(Protocol):
-    """Jobs, operations and projects. A write that returned is durable; all parts of one write happen or none does."""
+    """Jobs, operations, projects to read. A write that returned is durable; all of its parts happen or none does."""
 
     async def add_job(self, job: Job, operation: Operation) -> None:
         """Store a new job, the hashes that it refers to, and the operation of its call.
@@ -126,14 +126,6 @@ class JobStore(Protocol):
 
         Raises:
             NotFoundError: no such operation.
-        """
-        ...
-
-    async def add_project(self, project: Project) -> None:
-        """Store a new project.
-
-        Raises:
-            AlreadyExistsError: its id, or its name within the community, is taken.
         """
         ...
 
@@ -230,6 +222,14 @@ class BlobStore(Protocol):
         Raises:
             NotFoundError: the project does not hold it.
         """
+        ...
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of all projects that may hold a blob."""
+        ...
+
+    async def drop(self, project_id: str) -> None:
+        """Free all bytes of a project that is gone: nobody refers to any of them."""
         ...
 
     async def remove(
@@ -350,6 +350,29 @@ class Workbench(Protocol):
         ...
 
 
+class InsideImage(Protocol):
+    """An image that programs of a build run in. What they see of the node they see by its own path."""
+
+    image_id: str
+    """Its content, not its name: 64 hex digits."""
+
+    def bench(self, read: Sequence[Path], write: Sequence[Path]) -> Workbench:
+        """A workbench that runs programs in the image; the first word of their ``argv`` is a path.
+
+        They see of the node these files and folders and no more, and get the variables that they are given besides the
+        image's own; ``HOME`` and ``TMPDIR`` are a folder that goes with them. After a run nothing of them is left.
+        """
+        ...
+
+    def lend(self, folder: Path) -> None:
+        """Let programs in the image change this folder and all that is in it now; no hard link may lead out of it."""
+        ...
+
+    def take_back(self, folder: Path) -> None:
+        """Nobody in the image can change the folder any more, everybody in there can read all of it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltEnvironment:
     """A prefix that is complete and shared read-only: ``bin`` goes to the front of PATH."""
@@ -365,8 +388,12 @@ class EnvironmentBuildError(Exception):
 class EnvironmentBuilder(Protocol):
     """Finds or builds the prefix of an environment. Called in a supervisor: synchronous, standard library only."""
 
-    def ensure(self, environment: PythonEnvironment, bench: Workbench) -> BuiltEnvironment:
+    def ensure(
+        self, environment: PythonEnvironment, bench: Workbench, inside: InsideImage | None = None
+    ) -> BuiltEnvironment:
         """The prefix; built once however many ask at the same moment, never used half-built.
+
+        ``inside``: the image that it is for and built in, with its ``python3`` where no version is asked for.
 
         Raises:
             EnvironmentBuildError: no such interpreter, or the requirements cannot be satisfied.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+Labels = tuple[tuple[str, str], ...]
+"""Names and values, in the order of the names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -16,10 +19,30 @@ class Project:
     created_at: datetime
     created_by_id: str
     description: str = ""
+    labels: Labels = ()
+    settings: bytes = b""
+    """The published settings and, below, limits, as the client sent them: kept for it, without effect here."""
+    limits: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Community:
+    """A team: owner of projects, and a place to give roles for all of them. The last two are kept for the client."""
+
+    id: str
+    name: str
+    created_at: datetime
+    created_by_id: str
+    description: str = ""
+    labels: Labels = ()
+    organization_id: str = ""
+    zone_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who makes a call."""
+    """Who makes a call. An ``operator`` may do everything; what others may, their roles say."""
 
     id: str
+    name: str = ""
+    operator: bool = False

@@ -115,6 +115,10 @@ class DatasetFiles(Protocol):
         """Free its bytes."""
         ...
 
+    async def projects(self) -> Sequence[str]:
+        """The ids of all projects that may hold a dataset."""
+        ...
+
     async def sweep(self, project_id: str, wanted: set[str], now: float) -> None:
         """Remove what a crash left: whatever is not ``wanted`` and older than a day. ``now``: seconds of the epoch."""
         ...

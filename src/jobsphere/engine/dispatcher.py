@@ -1,79 +1,123 @@
-"""Placing jobs: who runs now, who waits, and why."""
+"""Placing jobs: who runs now and with what, who waits, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
+from jobsphere.domain.capacity import Grant, InstanceTypes, Limits, Need, NodeCapacity
 from jobsphere.domain.job import Job
+
+_NAMED = 3
+_COUNTED = 10
+"""How many before it a waiting job is told of: one that is far behind would else be written anew with every change."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    name: str
+    grant: Grant
 
 
 class Dispatcher:
-    """Places on the one local node: projects take turns, and within a project who came first is served first.
+    """Gives the jobs of one node what they need of it: projects take turns, within a project the first comes first.
 
-    At most ``places`` attempts run at a time; a place is given back only when no process of its attempt is left. The
-    node scales every instance type down to the machine that it is, so that the first named type is the one given.
+    A job runs when one of its types fits into what is free; the first that does, in its order of preference, is given.
+    Whoever waits before others has what there is of its best type kept for it, so that the small ones behind it take
+    only what it could not use, and it never starves. What was given comes back only when no process is left.
     """
 
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self._holders: dict[str, str] = {}
-        self._waiting: dict[str, dict[str, None]] = {}
+    def __init__(self, types: InstanceTypes) -> None:
+        self._types = types
+        self._holders: dict[str, _Holder] = {}
+        self._waiting: dict[str, dict[str, Sequence[Need]]] = {}
         """Jobs by project, in their order; the projects in the order of their turns."""
 
     @property
     def running(self) -> int:
-        """How many attempts hold a place."""
+        """How many attempts hold a part of the node."""
         return len(self._holders)
 
     def known(self) -> list[str]:
-        """The ids of all that hold a place or wait for one."""
-        return [*self._holders, *self._turns()]
+        """The ids of all that hold a part or wait for one."""
+        return [*self._holders, *(job_id for job_id, _ in self._turns())]
 
     def keep(self, job: Job) -> None:
-        """The job holds a place already: it has an attempt."""
-        self._forget(job.id)
-        self._holders[job.id] = job.name
+        """The job holds what its attempt was given."""
+        if job.attempt is not None:
+            limits = job.attempt.limits or Limits(0, 0)
+            self._hold(job, Grant(job.actual_instance_type, limits, job.attempt.note))
 
-    def place(self, job: Job) -> str | None:
-        """Give the job a place if it is its turn: the name of its instance type, else None.
+    def place(self, job: Job) -> Grant | None:
+        """Give the job its part of the node if it is its turn; None if it has to wait.
 
-        Asked again, for its placing could not be stored, the job has the place that it was given.
+        Asked again, for its placing could not be stored, the job has what it was given.
         """
         if job.id in self._holders:
-            return job.spec.instance_types[0]
-        self._waiting.setdefault(job.project_id, {}).setdefault(job.id)
-        if self._ahead(job.id) >= self._places - len(self._holders):
-            return None
-        self.keep(job)
-        others = self._waiting.pop(job.project_id, None)
-        if others:
-            self._waiting[job.project_id] = others
-        return job.spec.instance_types[0]
+            return self._holders[job.id].grant
+        queue = self._waiting.setdefault(job.project_id, {})
+        if job.id not in queue:
+            queue[job.id] = self._types.needs(job.spec.instance_types, job.spec.storage_bytes)
+        grant = next((grant for job_id, grant in self._startable() if job_id == job.id), None)
+        if grant is not None:
+            self._hold(job, grant)
+            others = self._waiting.pop(job.project_id, None)
+            if others:
+                self._waiting[job.project_id] = others
+        return grant
 
     def why_waiting(self, job: Job) -> str:
-        """The sentence for a job that has no place yet: its position and who holds the places."""
-        position = self._ahead(job.id) + 1
-        some = ", ".join(name or job_id for job_id, name in islice(self._holders.items(), 3))
-        more = f" and {len(self._holders) - 3} more" if len(self._holders) > 3 else ""
-        return f"Waiting for a free place, number {position} in the queue; running: {some}{more}"
+        """The sentence for a job that waits: for what, how many are before it, and who holds the node."""
+        needs = self._waiting.get(job.project_id, {}).get(job.id, ())
+        if not needs:
+            wanted = " or ".join(job.spec.instance_types)
+            return f"Waiting: this server no longer has {wanted}; ask its operator, or cancel"
+        ahead = next((i for i, (job_id, _) in enumerate(self._turns()) if job_id == job.id or i > _COUNTED), 0)
+        if ahead > _COUNTED:
+            return f"Waiting for {needs[0].words()} behind more than {_COUNTED} others"
+        names = [holder.name or job_id for job_id, holder in islice(self._holders.items(), _NAMED)]
+        more = f" and {len(self._holders) - _NAMED} more" if len(self._holders) > _NAMED else ""
+        running = f"; running: {', '.join(names)}{more}" if names else ""
+        return f"Waiting for {needs[0].words()}, number {ahead + 1} in the queue{running}"
 
     def release(self, job_id: str) -> list[str]:
-        """The job needs no place any more: the ids of those whose turn it is now, in their order."""
+        """The job needs nothing any more: the ids of those whose turn it is now, in their order."""
         self._forget(job_id)
         self._holders.pop(job_id, None)
-        return list(islice(self._turns(), max(0, self._places - len(self._holders))))
+        return [other for other, _ in self._startable()]
 
-    def _turns(self) -> Iterator[str]:
-        """All who wait, in the order in which they get a place: one of each project, round after round."""
-        queues = [iter(jobs) for jobs in self._waiting.values()]
+    def _hold(self, job: Job, grant: Grant) -> None:
+        self._forget(job.id)
+        self._holders[job.id] = _Holder(job.name, grant)
+
+    def _free(self) -> NodeCapacity:
+        free = self._types.node
+        for holder in self._holders.values():
+            free = free.without(holder.grant.limits)
+        return free
+
+    def _startable(self) -> Iterator[tuple[str, Grant]]:
+        """All whose turn it is, with what they would be given."""
+        free = self._free()
+        for job_id, needs in self._turns():
+            if free.exhausted:
+                return
+            grants = (self._types.grant(free, need) for need in needs)
+            grant = next((g for g in grants if g is not None), None)
+            if grant is not None:
+                yield job_id, grant
+                free = free.without(grant.limits)
+            elif needs:
+                free = free.reserving(needs[0])
+
+    def _turns(self) -> Iterator[tuple[str, Sequence[Need]]]:
+        """All who wait, in the order in which they are served: one of each project, round after round."""
+        queues = [iter(jobs.items()) for jobs in self._waiting.values()]
         while queues:
             heads = [(queue, next(queue, None)) for queue in queues]
-            yield from (job_id for _, job_id in heads if job_id is not None)
-            queues = [queue for queue, job_id in heads if job_id is not None]
-
-    def _ahead(self, job_id: str) -> int:
-        return next((i for i, waiting in enumerate(self._turns()) if waiting == job_id), 0)
+            yield from (head for _, head in heads if head is not None)
+            queues = [queue for queue, head in heads if head is not None]
 
     def _forget(self, job_id: str) -> None:
         for project, jobs in list(self._waiting.items()):

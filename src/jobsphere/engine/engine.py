@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.capacity import InstanceTypes
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
@@ -29,7 +30,7 @@ class Engine:
         store, runner, blobs, clock: The ports.
         retention: Clears what has expired.
         changed: Called with a job's id after each stored change.
-        places: How many attempts may run at a time.
+        types: What the node has for jobs, by instance type.
         look_again_s: How often everything live is looked at, hint or no hint.
         provisioner: Finds what jobs get from their projects.
         products: Makes what they give to their projects.
@@ -44,7 +45,7 @@ class Engine:
         clock: Clock,
         retention: Retention,
         changed: Callable[[str], None],
-        places: int,
+        types: InstanceTypes,
         look_again_s: float,
         provisioner: Provisioner,
         products: Products,
@@ -54,7 +55,7 @@ class Engine:
         self._runner = runner
         self._retention = retention
         self._look_again_s = look_again_s
-        self._dispatcher = Dispatcher(places)
+        self._dispatcher = Dispatcher(types)
         self._reconciler = Reconciler(
             store, runner, blobs, clock, self._dispatcher, changed, self.wake, provisioner, products, sandbox
         )

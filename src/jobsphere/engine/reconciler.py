@@ -40,7 +40,9 @@ def job_id_of(attempt: str) -> str:
 def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: Provision) -> AttemptPlan:
     """What the supervisor is told."""
     layout, image = lay_out(job.spec), provision.image
-    python = job.spec.env.python_env
+    environment = environment_of(job.spec.env.python_env) if job.spec.env.python_env else None
+    if image and environment and not environment.asks_for_anything:
+        environment = None  # local modules alone: the image's own Python runs them
     return AttemptPlan(
         attempt_id=attempt.id,
         job_id=job.id,
@@ -51,7 +53,8 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         locations=layout.locations,
         inputs=layout.inputs,
         outputs=layout.outputs,
-        environment=environment_of(python) if python and not image else None,
+        environment=environment,
+        limits=attempt.limits,
         sandbox=None if image else sandbox,
         image=image,
         secrets=provision.secrets,
@@ -124,12 +127,12 @@ class Reconciler:
             await self._move(job, [AttemptStopped(self._clock.now())])
 
     async def _place(self, job: Job) -> None:
-        instance_type = self._dispatcher.place(job)
-        if instance_type is None:
+        grant = self._dispatcher.place(job)
+        if grant is None:
             await self._apply(job, [Waiting(self._dispatcher.why_waiting(job))])
             return
-        attempt = Attempt(attempt_id(job.id), self._runner.node, self._clock.now())
-        placed = await self._apply(job, [Placed(attempt, instance_type)])
+        attempt = Attempt(attempt_id(job.id), self._runner.node, self._clock.now(), grant.limits, grant.note)
+        placed = await self._apply(job, [Placed(attempt, grant.instance_type)])
         if placed is not None:
             await self._launch(placed, attempt)
 

@@ -9,6 +9,8 @@
     <data>/environments/<fingerprint>.requirements  what the installer was given
     <data>/environments/builds.lock                 held (flock, shared) by each build: it works with the caches
     <data>/cache/uv/, <data>/cache/conda/           the installers' caches: on the same disk, so that files are cloned
+    <data>/cache/images/<image id>/                 uv's cache of what is built in that image
+    <data>/cache/portable/                          what the host's uv needs to run in images
 
 A crash at any point leaves a prefix without ``.ready``: the next one to ask builds it again from nothing.
 """
@@ -28,15 +30,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobsphere.domain.environment import PythonEnvironment
-from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuilder, Workbench
+from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuilder, InsideImage, Workbench
 from jobsphere.environments import conda
 from jobsphere.environments.conda import DEFAULT_ALIAS
 from jobsphere.environments.disk import lock_is_free, open_lock, seal, sync_file_system, write_durably
-from jobsphere.environments.eviction import BUILD_MARK, BUILDS_LOCK, clear
-from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interpreter
-from jobsphere.environments.masking import masker
-from jobsphere.environments.steps import Steps
-from jobsphere.environments.uv import Uv, index_urls, uv_environment
+from jobsphere.environments.eviction import BUILDS_LOCK, clear
+from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH
 
 POLL_S = 0.1
 
@@ -67,14 +66,16 @@ class CachedEnvironments:
         self._platform = f"{sysconfig.get_platform()} {' '.join(platform.libc_ver())}"
         self._in_use: dict[str, int] = {}
 
-    def ensure(self, environment: PythonEnvironment, bench: Workbench) -> BuiltEnvironment:
+    def ensure(
+        self, environment: PythonEnvironment, bench: Workbench, inside: InsideImage | None = None
+    ) -> BuiltEnvironment:
         """The prefix, held against removal until this process ends. Without a version: the server's own.
 
         Raises:
             EnvironmentBuildError: no such interpreter, or the requirements cannot be satisfied.
         """
-        environment = self._settled(environment)
-        fingerprint = environment.fingerprint(self._platform)
+        environment = self._settled(environment, inside)
+        fingerprint = environment.fingerprint(f"image {inside.image_id}" if inside else self._platform)
         prefix = self._root / fingerprint
         self._root.mkdir(parents=True, exist_ok=True)
         self._hold(fingerprint, bench)
@@ -84,14 +85,14 @@ class CachedEnvironments:
             # Somebody else may have built it while this one waited.
             if self._is_ready(prefix):
                 return BuiltEnvironment(prefix, hit=True)
-            self._build(environment, prefix, bench)
+            self._build(environment, prefix, bench, inside)
         return BuiltEnvironment(prefix, hit=False)
 
-    def _settled(self, environment: PythonEnvironment) -> PythonEnvironment:
+    def _settled(self, environment: PythonEnvironment, inside: InsideImage | None) -> PythonEnvironment:
         """The same with what the node decides: the version where none is named, the places of the channels."""
         if environment.conda is not None:
             return replace(environment, conda=conda.resolve(environment.conda, self._channel_alias))
-        if not environment.python_version:
+        if not environment.python_version and inside is None:
             return replace(environment, python_version=f"{sys.version_info[0]}.{sys.version_info[1]}")
         return environment
 
@@ -112,7 +113,7 @@ class CachedEnvironments:
             os.utime(ready)
         except FileNotFoundError:
             return False
-        python_is_there = (prefix / "bin" / "python").exists()
+        python_is_there = _has_python(prefix, in_image=record.get("in_image", False))
         return record["prefix"] == str(prefix) and python_is_there is record.get("python", True)
 
     @contextmanager
@@ -141,30 +142,28 @@ class CachedEnvironments:
         finally:
             os.close(fd)
 
-    def _build(self, environment: PythonEnvironment, prefix: Path, bench: Workbench) -> None:
+    def _build(
+        self, environment: PythonEnvironment, prefix: Path, bench: Workbench, inside: InsideImage | None
+    ) -> None:
+        from jobsphere.environments.filling import fill_in_image, fill_on_host  # who finds one does not pay for it
+
         began = time.monotonic()
         clear(prefix)
-        bench.log(f"building environment {prefix.name[:12]}: {_summary(environment)}")
-        env = uv_environment(environment, self._cache / "uv") | {BUILD_MARK: str(prefix)}
-        channels = environment.conda.channels if environment.conda else ()
-        steps = Steps(env, masker([*index_urls(env), *channels], conda.secrets_of(channels)), bench)
-        if environment.conda:
-            conda.install(steps, environment.conda, prefix, self._cache / "conda")
+        what = _summary(environment, inside)
+        bench.log(f"building environment {prefix.name[:12]}: {what}")
+        if inside:
+            fill_in_image(environment, prefix, self._cache, inside, bench)
         else:
-            python = find_interpreter(environment.python_version, self._search_path, env, bench)
-            Uv(steps).make_prefix(prefix, python or environment.python_version)
-        if environment.requirements:
-            listed = prefix.with_suffix(".requirements")
-            listed.write_text("".join(f"{line}\n" for line in environment.requirements))
-            Uv(steps).install(prefix, listed, environment.no_deps)
+            fill_on_host(environment, prefix, self._cache, self._search_path, bench)
         size = seal(prefix)
         sync_file_system(prefix)
         record = {
             "prefix": str(prefix),
             "bytes": size,
             "seconds": round(time.monotonic() - began, 3),
-            "python": (prefix / "bin" / "python").exists(),
-            "what": _summary(environment),
+            "python": _has_python(prefix, in_image=inside is not None),
+            "in_image": inside is not None,
+            "what": what,
         }
         write_durably(prefix.with_suffix(".ready"), json.dumps(record).encode())
 
@@ -181,12 +180,20 @@ def _share(lock: Path, bench: Workbench) -> int:
     return fd
 
 
-def _summary(environment: PythonEnvironment) -> str:
+def _has_python(prefix: Path, *, in_image: bool) -> bool:
+    """One of an image is where only the image has it: a link of that content, named by the fingerprint, holds."""
+    python = prefix / "bin" / "python"
+    return python.is_symlink() or python.exists() if in_image else python.exists()
+
+
+def _summary(environment: PythonEnvironment, inside: InsideImage | None) -> str:
     """What is in it, in a few words that hold no secret."""
     requirements = f"{len(environment.requirements)} requirements"
+    if inside:
+        requirements += f", in image {inside.image_id[:12]}"
     if environment.conda:
         return f"conda, {len(environment.conda.specs)} specs, {requirements}"
-    return f"Python {environment.python_version}, {requirements}"
+    return f"Python {environment.python_version or 'of the image'}, {requirements}"
 
 
 def _builder(fd: int) -> str:

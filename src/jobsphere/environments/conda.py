@@ -38,8 +38,11 @@ def resolve(packages: CondaPackages, alias: str) -> CondaPackages:
     )
 
 
-def install(steps: Steps, packages: CondaPackages, prefix: Path, cache_dir: Path) -> None:
+def install(steps: Steps, packages: CondaPackages, prefix: Path, cache_dir: Path, glibc: str = "") -> None:
     """Solve and install; the channels of ``packages`` are URLs.
+
+    ``glibc``: the version in the image that the prefix is for, by default this host's. Programs in the image may come
+    to change the prefix: no file of it is then another link of one in the cache.
 
     Raises:
         EnvironmentBuildError: there is no solution, or something cannot be fetched: in the solver's words.
@@ -53,12 +56,16 @@ def install(steps: Steps, packages: CondaPackages, prefix: Path, cache_dir: Path
         "specs": packages.specs,
         "prefix": str(prefix),
         "cache": str(cache_dir),
+        "links": not glibc,
     }
+    more = {INPUT_VARIABLE: json.dumps(orders)}
+    if glibc:
+        more["CONDA_OVERRIDE_GLIBC"] = glibc
     steps.run(
         [sys.executable, "-I", "-m", "jobsphere.environments.conda_install"],
         "the conda environment cannot be had",
         "Mend the packages, their versions or the channels in the job's conda_yaml.",
-        {INPUT_VARIABLE: json.dumps(orders)},
+        more,
     )
 
 

@@ -25,6 +25,8 @@ from jobsphere.environments.conda import INPUT_VARIABLE, split_token
 
 PROGRESS_EVERY_S = 5.0
 SOLVE_TIMEOUT = timedelta(minutes=10)
+_NO_SYMBOLIC_LINKS = "allow-symbolic-links = false\n"
+_NO_LINKS = f"allow-hard-links = false\n{_NO_SYMBOLIC_LINKS}"
 _AUTH_FILE = "RATTLER_AUTH_FILE"
 _ERRORS = (
     exceptions.DetectVirtualPackageError,
@@ -43,8 +45,8 @@ _ERRORS = (
 )
 
 
-def main() -> None:
-    """Follow the orders."""
+def main() -> int:
+    """Follow the orders: the exit code."""
     orders = json.loads(os.environ.pop(INPUT_VARIABLE))
     logins: dict[str, Any] = {}
     channels = [_without_login(channel, logins) for channel in orders["channels"]]
@@ -52,13 +54,14 @@ def main() -> None:
     if logins:
         _give_logins(logins)
     try:
-        asyncio.run(_install(channels, specs, Path(orders["prefix"]), Path(orders["cache"])))
+        asyncio.run(_install(channels, specs, Path(orders["prefix"]), Path(orders["cache"]), links=orders["links"]))
     except _ERRORS as error:
         _say(str(error))
-        sys.exit(1)
+        return 1
+    return 0
 
 
-async def _install(channels: list[str], specs: list[str], prefix: Path, cache: Path) -> None:
+async def _install(channels: list[str], specs: list[str], prefix: Path, cache: Path, *, links: bool) -> None:
     client = rattler.Client([RetryMiddleware(), AuthenticationMiddleware()])
     machine = rattler.VirtualPackage.detect()
     shown = ", ".join(str(package.into_generic()) for package in machine)
@@ -81,7 +84,7 @@ async def _install(channels: list[str], specs: list[str], prefix: Path, cache: P
             cache_dir=cache / "packages",
             client=client,
             reporter=progress,
-            config=rattler.Config.from_toml("allow-symbolic-links = false\n"),
+            config=rattler.Config.from_toml(_NO_LINKS if not links else _NO_SYMBOLIC_LINKS),
         )
     finally:
         telling.cancel()
@@ -157,4 +160,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    code = main()
+    sys.stdout.flush()
+    # Not by the interpreter's own end: rattler's threads may still call into it, and then it dies of a signal.
+    os._exit(code)

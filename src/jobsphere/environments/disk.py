@@ -6,6 +6,8 @@ import ctypes
 import fcntl
 import os
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -52,7 +54,7 @@ def seal(folder: Path) -> int:
         The bytes on the disk of all these files.
     """
     size = 0
-    for where, _, names in os.walk(folder):
+    for where, names in walk(folder):
         fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in names:
@@ -64,6 +66,35 @@ def seal(folder: Path) -> int:
         finally:
             os.close(fd)
     return size
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it, however deep, also what a build script has left without permissions.
+
+    Raises:
+        OSError: something stays.
+    """
+    subprocess.run(["chmod", "-R", "u+rwX", "--", folder], capture_output=True, check=False)
+    removed = subprocess.run(["rm", "-rf", "--", folder], capture_output=True, text=True, check=False)
+    if removed.returncode:
+        raise OSError(f"{folder} cannot be removed: {removed.stderr.strip()[-300:]}")
+
+
+def walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder at and below ``top`` with the names in it that are no folders, however deep.
+
+    What goes meanwhile is left out, and what lies deeper than a path can reach.
+    """
+    left = [str(top)]
+    while left:
+        where = left.pop()
+        try:
+            with os.scandir(where) as entries:
+                listed = [(entry.path, entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError:
+            continue
+        left += [path for path, _, is_folder in listed if is_folder]
+        yield where, [name for _, name, is_folder in listed if not is_folder]
 
 
 def sync_file_system(path: Path) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobsphere.environments.disk import lock_is_free, open_lock, sync_folder
+from jobsphere.environments.disk import lock_is_free, open_lock, remove_tree, sync_folder, walk
 from jobsphere.environments.orphans import end_orphans
 
 BUILD_MARK = "JOBSPHERE_BUILD"
@@ -76,7 +75,7 @@ def clear(prefix: Path) -> None:
     if prefix.exists():
         sync_folder(prefix.parent)
         end_orphans(f"{BUILD_MARK}={prefix}")
-        shutil.rmtree(prefix)
+        remove_tree(prefix)
     prefix.with_suffix(".requirements").unlink(missing_ok=True)
 
 
@@ -86,7 +85,7 @@ def disk_usage(folder: Path, alone: bool = False) -> int:
 
 
 def _files(folder: Path) -> Generator[os.stat_result]:
-    for where, _, names in os.walk(folder):
+    for where, names in walk(folder):
         for name in names:
             try:
                 yield os.lstat(os.path.join(where, name))
@@ -137,9 +136,9 @@ def _trim_caches(data_dir: Path, budget_bytes: int) -> int:
         if not idle:
             return 0
         if doomed.exists():
-            shutil.rmtree(doomed)
+            remove_tree(doomed)
         cache.rename(doomed)
-    shutil.rmtree(doomed)
+    remove_tree(doomed)
     return size
 
 

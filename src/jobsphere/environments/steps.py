@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +11,8 @@ from jobsphere.domain.ports import EnvironmentBuildError, Workbench
 
 LAST_LINES = 40
 FREE_LINES, PROGRESS_EVERY_S = 10, 5.0
+_SIGNALLED = 128
+"""Codes above are those of signals."""
 _PROGRESS = re.compile(r"\s*(Built|Building|Downloaded|Downloading|Updated|Updating)\b")
 _NOISE = re.compile(
     r"\s*(Activate with|Creating virtual|Installed|Prepared|Resolved|Uninstalled|Using (CPython|Python|PyPy))\b"
@@ -73,7 +76,11 @@ class Steps:
             lines.append(masked)
             progress.line(masked)
 
-        if self.bench.run(argv, {**self.env, **(more or {})}, on_line) != 0:
+        code = self.bench.run(argv, {**self.env, **(more or {})}, on_line)
+        if code > _SIGNALLED:
+            cause = ", most likely for being out of memory" if code == _SIGNALLED + signal.SIGKILL else ""
+            lines.append(f"the installer was ended by signal {code - _SIGNALLED}{cause}; create the job again")
+        if code:
             raise EnvironmentBuildError("\n".join([f"{what}:", *_telling(lines), next_step]))
 
 

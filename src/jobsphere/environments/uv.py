@@ -7,6 +7,7 @@ directory is read: uv is told to work in ``/``.
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,15 +20,18 @@ from jobsphere.environments.steps import Steps
 
 LINK_MODE = "clone"
 """Reflinks where the file system has them, else hard links; a copy would take ten times as long and the space twice."""
+LINK_MODE_IN_IMAGES = "copy"
+"""There the cache and the prefix are two mounts, which no hard link spans; the kernel shares blocks where it can."""
 
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
 _URL = re.compile(r"https?://[^\s,]+")
 
 
-def uv_environment(environment: PythonEnvironment, cache_dir: Path) -> dict[str, str]:
+def uv_environment(environment: PythonEnvironment, cache_dir: Path, *, in_image: bool = False) -> dict[str, str]:
     """The variables that uv runs with. Index URLs go here and nowhere else: a command line can be read by anybody."""
-    env = inherited_environment()
-    env |= {"UV_CACHE_DIR": str(cache_dir), "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_LINK_MODE": LINK_MODE}
+    env = inherited_environment(in_image=in_image)
+    env |= {"UV_CACHE_DIR": str(cache_dir), "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    env["UV_LINK_MODE"] = LINK_MODE_IN_IMAGES if in_image else LINK_MODE
     if environment.extra_index_urls:
         # As pip does: any index may serve any package, and the best version wins. Only where it makes a difference,
         # for uv does not tell then that an index has refused the login.
@@ -46,10 +50,13 @@ def index_urls(env: Mapping[str, str]) -> list[str]:
 
 
 class Uv:
-    """The installer, as one build uses it: ``steps`` run with what :func:`uv_environment` gave."""
+    """The installer, as one build uses it: ``steps`` run with what :func:`uv_environment` gave.
 
-    def __init__(self, steps: Steps) -> None:
-        self._program = _find_uv(steps.env)
+    ``program``: the words that start it; by default the uv of this host.
+    """
+
+    def __init__(self, steps: Steps, program: Sequence[str] = ()) -> None:
+        self._program = program or [find_uv(steps.env)]
         self._steps = steps
 
     def make_prefix(self, prefix: Path, python: str) -> None:
@@ -59,10 +66,45 @@ class Uv:
             EnvironmentBuildError: there is no such interpreter.
         """
         self._steps.run(
-            [self._program, "venv", "--directory", "/", "--no-project", "--python", python, "--", str(prefix)],
+            [*self._program, "venv", "--directory", "/", "--no-project", "--python", python, "--", str(prefix)],
             f"Python {python} cannot be had",
             "Choose another python_version, or have this one installed on the server.",
         )
+
+    def fill_prefix(self, prefix: Path, python: str) -> None:
+        """As :meth:`make_prefix`, of a folder that is there, with an interpreter that is there: none is fetched.
+
+        What is installed for that interpreter can be imported as well; what is installed into the prefix comes before.
+
+        Raises:
+            EnvironmentBuildError: there is no such interpreter.
+        """
+        argv = [
+            *self._program,
+            "venv",
+            "--directory",
+            "/",
+            "--no-project",
+            "--allow-existing",
+            "--system-site-packages",
+        ]
+        self._steps.run(
+            [*argv, "--no-managed-python", "--no-python-downloads", "--python", python, "--", str(prefix)],
+            f"{python} cannot be used",
+            "Use another image or another python_version.",
+        )
+
+    def fetch_python(self, version: str, folder: Path, what: str, next_step: str) -> Path:
+        """Fetch a standalone Python, for Linux with glibc, into a folder: its interpreter.
+
+        Raises:
+            EnvironmentBuildError: it cannot be had: ``what``, uv's words, ``next_step``.
+        """
+        wanted = f"cpython-{version}-linux-{platform.machine()}-gnu"
+        argv = [*self._program, "python", "install", "--directory", "/", "--no-bin"]
+        self._steps.run([*argv, "--install-dir", str(folder), "--", wanted], what, next_step)
+        found = (p for p in folder.glob(f"cpython-*/bin/python{version}") if not p.parent.parent.is_symlink())
+        return next(found)
 
     def install(self, prefix: Path, requirements_file: Path, no_deps: bool) -> None:
         """Install what the file lists. The prefix is ours, whatever its interpreter says of who manages it.
@@ -71,7 +113,7 @@ class Uv:
             EnvironmentBuildError: it cannot be resolved, fetched or built.
         """
         python = str(prefix / "bin" / "python")
-        argv = [self._program, "pip", "install", "--directory", "/", "--python", python, "--break-system-packages"]
+        argv = [*self._program, "pip", "install", "--directory", "/", "--python", python, "--break-system-packages"]
         self._steps.run(
             [*argv, "--requirements", str(requirements_file), *(["--no-deps"] * no_deps)],
             "the requirements cannot be installed",
@@ -84,7 +126,7 @@ def _put_before(env: dict[str, str], name: str, values: Sequence[str]) -> None:
         env[name] = " ".join([*values, *env.get(name, "").split()])
 
 
-def _find_uv(env: Mapping[str, str]) -> str:
+def find_uv(env: Mapping[str, str]) -> str:
     """The one that came with this server, else the one on PATH."""
     try:
         import uv

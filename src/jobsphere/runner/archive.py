@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobsphere.domain.limits import GIB, human_size
+from jobsphere.runner.folders import MAX_DEPTH, JobFolders, Member, UnreachableError
 
 MAX_UNPACKED_BYTES = 100 * GIB
 MAX_RATIO = 1100
 """Deflate cannot pack better than 1032 to 1: more means that entries overlap."""
 RATIO_APPLIES_FROM = GIB
+MAX_ENTRIES = 1_000_000
+"""Files and folders in one archive: each costs memory until it is written."""
 _CHUNK = 1 << 20
 _SMALL = 64 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -75,69 +78,87 @@ def _unpack_entry(source: zipfile.ZipFile, entry: zipfile.ZipInfo, parent: str, 
 
 
 class FolderPacker:
-    """Packs one folder; equal folders give equal bytes, whenever they were written.
+    """Packs the folders of one job; equal folders give equal bytes, whenever they were written.
 
     Args:
-        root: The job's root: a link that leads out of it is not followed.
+        folders: The job's: nothing outside of them is packed.
         limit: No archive larger than this.
     """
 
-    def __init__(self, root: str, limit: int) -> None:
-        self._root = os.path.realpath(root)
+    def __init__(self, folders: JobFolders, limit: int) -> None:
+        self._folders = folders
         self._limit = limit
-        self.problems: list[str] = []
-        """What could not be packed, a sentence each: links that lead out or nowhere, devices, sockets, FIFOs."""
+        self._entries = self._bytes = 0
+        self._problems: list[str] = []
 
-    def pack(self, folder: str, name: str, target: str) -> None:
+    def pack(self, folder: Member, name: str, target: str) -> list[str]:
         """Write the ZIP of ``folder`` to ``target``; each entry begins with ``name/``.
 
+        Returns:
+            What could not be packed, a sentence each: links that lead out or nowhere, devices, sockets, FIFOs.
+
         Raises:
-            ArchiveError: larger than the limit.
+            ArchiveError: larger than the limit, or more of it (with those packed before) than could ever be unpacked.
         """
+        self._entries, self._problems = 0, []
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for path, entry in self._walk(folder, name, (os.path.realpath(folder),)):
-                self._add(archive, path, entry)
+            for member, entry in self._walk(folder, name, 1):
+                self._add(archive, member, entry)
+        return self._problems
 
-    def _walk(self, folder: str, name: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        """Every folder (its entry ends in ``/``) and file; ``above`` are the folders on the way, against loops."""
+    def _walk(self, folder: Member, name: str, depth: int) -> Iterator[tuple[Member, str]]:
+        """Every folder (its entry ends in ``/``) and file."""
         yield folder, f"{name}/"
-        with os.scandir(folder) as members:
-            ordered = sorted(members, key=lambda m: m.name)
-        for member in ordered:
-            entry = f"{name}/{member.name}"
-            real = os.path.realpath(member.path) if member.is_symlink() else member.path
-            if member.is_symlink() and (problem := self._link_problem(real, above)):
-                self.problems.append(f"{_shown(entry)}: {problem}")
-            elif os.path.isdir(real):
-                yield from self._walk(real, entry, (*above, real))
-            elif os.path.isfile(real):
-                yield real, entry
-            else:
-                self.problems.append(f"{_shown(entry)}: neither a file nor a folder")
+        if depth > MAX_DEPTH:
+            self._leave_out(name, f"more than {MAX_DEPTH} folders deep")
+            return
+        taken: set[str] = set()
+        for member_name in folder.member_names():
+            entry = f"{name}/{_shown(member_name)}"
+            if entry in taken:
+                self._leave_out(entry, "another file has the same name but for bytes that are no UTF-8")
+                continue
+            taken.add(entry)
+            try:
+                with self._folders.open_member(folder, member_name) as member:
+                    if member.is_folder:
+                        yield from self._walk(member, entry, depth + 1)
+                    elif member.is_file:
+                        yield member, entry
+                    else:
+                        self._leave_out(entry, "neither a file nor a folder")
+            except UnreachableError as problem:
+                self._leave_out(entry, str(problem))
 
-    def _link_problem(self, real: str, above: tuple[str, ...]) -> str | None:
-        if not is_inside(real, self._root):
-            return "a link that leads out of the job's folders; it is not followed"
-        if not os.path.exists(real):
-            return "a link to nothing"
-        if any(is_inside(folder, real) for folder in above):
-            return "a link to a folder that it lies in"
-        return None
+    def _leave_out(self, entry: str, why: str) -> None:
+        """Names are a program's: no line break and no control character of theirs goes into a log or a terminal."""
+        self._problems.append(f"{entry!r}: {why}")
 
-    def _add(self, archive: zipfile.ZipFile, path: str, entry: str) -> None:
-        status = os.stat(path)
-        info = zipfile.ZipInfo(_shown(entry), _EPOCH)
-        info.external_attr = (status.st_mode & 0xFFFF) << 16
+    def _add(self, archive: zipfile.ZipFile, member: Member, entry: str) -> None:
+        mode = member.status.st_mode
+        info = zipfile.ZipInfo(entry, _EPOCH)
+        info.external_attr = (stat.S_IFMT(mode) | (mode & 0o777)) << 16
         info.compress_type = zipfile.ZIP_DEFLATED
-        info.file_size = status.st_size
-        if entry.endswith("/"):
+        self._count(member)
+        if member.is_folder:
             info.external_attr |= 0x10
             archive.writestr(info, b"", zipfile.ZIP_STORED)
             return
-        with open(path, "rb") as reader, archive.open(info, "w") as writer:
+        info.file_size = member.status.st_size
+        with open(member.open(), "rb") as reader, archive.open(info, "w") as writer:
             while data := reader.read(_CHUNK):
                 writer.write(data)
                 self._check_limit(archive)
+
+    def _count(self, member: Member) -> None:
+        """Sparse files and links to folders make much of little: what nobody could unpack is not packed."""
+        self._entries += 1
+        size = member.status.st_size if member.is_file else 0
+        if self._entries > MAX_ENTRIES:
+            raise ArchiveError(f"more than {MAX_ENTRIES} files and folders; pack them into one file")
+        if self._bytes + size > MAX_UNPACKED_BYTES:
+            raise ArchiveError(f"the files of the job's folders are more than {human_size(MAX_UNPACKED_BYTES)}")
+        self._bytes += size
 
     def _check_limit(self, archive: zipfile.ZipFile) -> None:
         size = archive.fp.tell() if archive.fp else 0
@@ -161,19 +182,52 @@ def file_sha256(path: str) -> tuple[str, int]:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder and all below it, also what its program left without permissions."""
+    """Remove a folder and all below it, however deep, also what its program left without permissions.
 
-    def again(action: Callable[..., object], place: str, _: object) -> None:
-        os.chmod(os.path.dirname(place), 0o700)
-        if stat.S_ISDIR(os.lstat(place).st_mode):
-            os.chmod(place, 0o700)
-        if action in (os.open, os.scandir, os.lstat):
-            shutil.rmtree(place)
-        else:
-            action(place)
+    What has members of its own is moved up first: no path becomes too long, and no folder is held open.
+    """
+    try:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+    except FileNotFoundError:
+        return
+    mark, count = f".{os.urandom(8).hex()}-", 0
+    os.chmod(path, 0o700)
+    top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        left = _clear(top)
+        while left:
+            name = left.pop()
+            folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+            try:
+                for child in _clear(folder):
+                    count += 1
+                    os.rename(child, f"{mark}{count}", src_dir_fd=folder, dst_dir_fd=top)
+                    left.append(f"{mark}{count}")
+            finally:
+                os.close(folder)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    Path(path).rmdir()
 
-    if os.path.lexists(path):
-        shutil.rmtree(path, onerror=again)
+
+def _clear(folder: int) -> list[str]:
+    """Remove what can go at once; the names of the folders that still have members, each with its permissions back."""
+    left: list[str] = []
+    for name in os.listdir(folder):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            try:
+                os.rmdir(name, dir_fd=folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                os.chmod(name, 0o700, dir_fd=folder)
+                left.append(name)
+    return left
 
 
 def _shown(name: str) -> str:

@@ -13,7 +13,8 @@ from jobsphere.domain.attempt import SYSTEM_LOG, AttemptPlan, LogStream, Step, S
 from jobsphere.domain.job import Phase
 from jobsphere.runner.frames import MAX_CONTENT, LogWriter
 from jobsphere.runner.lines import character_boundary
-from jobsphere.runner.processes import ATTEMPT_VARIABLE, Reaper, start
+from jobsphere.runner.processes import ATTEMPT_VARIABLE, Reaper, attempt_mark, start
+from jobsphere.runner.room import suppress_full
 from jobsphere.runner.rundir import CONTROL, LOGS, STEP, STOP, RunDirectory
 
 
@@ -56,6 +57,7 @@ class Bench:
     def __init__(self, run: RunDirectory, plan: AttemptPlan) -> None:
         self.run_directory = run
         self.plan = plan
+        self.mark = attempt_mark(run.path)
         self.orders = Orders(run)
         self.logs = LogWriter(run.at(LOGS))
         self.reaper = Reaper()
@@ -66,12 +68,13 @@ class Bench:
         self.orders.close()
 
     def log(self, line: str) -> None:
-        """Write one line to the system log."""
+        """Write one line to the system log, if the disk has room for it."""
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         content = f"{stamp} {line}\n".encode(errors="replace")
         while content:
             cut = len(content) if len(content) <= MAX_CONTENT else character_boundary(content, MAX_CONTENT)
-            self.logs.append(LogStream.FILE, [content[:cut]], SYSTEM_LOG)
+            with suppress_full():  # what happened is told by a record too, which has room of its own
+                self.logs.append(LogStream.FILE, [content[:cut]], SYSTEM_LOG)
             content = content[cut:]
 
     def step(self, message: str, percent: int) -> None:
@@ -106,7 +109,7 @@ class Bench:
         """
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            marked = {**env, ATTEMPT_VARIABLE: self.plan.attempt_id}
+            marked = {**env, ATTEMPT_VARIABLE: self.mark}
             pid = start(argv, marked, self.run_directory.at("tmp"), writer, writer)
             self.reaper.remember(pid)
             os.close(writer)

@@ -6,9 +6,12 @@ whole, and what was gathered before is taken as it is.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
+import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -25,9 +28,10 @@ from jobsphere.domain.attempt import (
 )
 from jobsphere.domain.command import OutputPlace, normalised
 from jobsphere.domain.limits import MAX_FILE_BYTES, human_size
-from jobsphere.runner.archive import ArchiveError, FolderPacker, file_sha256, is_inside
+from jobsphere.runner.archive import ArchiveError, FolderPacker, file_sha256
 from jobsphere.runner.bench import Bench
 from jobsphere.runner.datasets import collect_datasets
+from jobsphere.runner.folders import JobFolders, Member, UnreachableError
 from jobsphere.runner.frames import all_frames
 from jobsphere.runner.rundir import OUTBOX, sync_directory
 
@@ -48,14 +52,17 @@ class _Found:
     errors: list[FileError] = field(default_factory=list[FileError])
 
 
-def collect(bench: Bench, ended: Ended) -> Collected:
+def collect(bench: Bench, ended: Ended, seen_as: Mapping[str, str]) -> Collected:
     """Fill the outbox, durably; no process of the attempt is left. The log is written to for the last time.
 
-    That an output is missing is worth a word only if the program ended by itself.
+    That an output is missing is worth a word only if the program ended by itself. ``seen_as``: see
+    :class:`jobsphere.runner.folders.JobFolders`.
     """
     begin, found = time.monotonic(), _Found()
-    for number, place in enumerate(bench.plan.outputs):
-        _collect_output(bench, number, place, found)
+    with JobFolders(bench.run_directory.path, seen_as) as folders:
+        packer = FolderPacker(folders, MAX_FILE_BYTES)
+        for number, place in enumerate(bench.plan.outputs):
+            _collect_output(bench, folders, packer, number, place, found)
     datasets, errors = collect_datasets(bench, ended)
     found.errors += errors
     if ended.reason is not EndReason.EXITED:
@@ -76,59 +83,71 @@ def _report(bench: Bench, found: _Found, seconds: float) -> None:
         bench.log(error.description)
 
 
-def _collect_output(bench: Bench, number: int, place: OutputPlace, found: _Found) -> None:
+def _collect_output(
+    bench: Bench, folders: JobFolders, packer: FolderPacker, number: int, place: OutputPlace, found: _Found
+) -> None:
     def fail(text: object, kind: FileErrorType = FileErrorType.UPLOAD_FAILED) -> None:
         found.errors.append(FileError(f"Output {place.desc.path!r}: {text}", kind, place.desc))
 
     try:
-        name, packing, problems = _bring(bench, place, f"output-{number}")
+        name, packing, problems = _bring(bench, folders, packer, place, f"output-{number}")
         found.files.append(_collected(bench, ArtifactKind.OUTPUT, place.desc, name, packing))
         for problem in problems:
             fail(problem)
     except FileNotFoundError:
         fail("the program did not create it", FileErrorType.NOT_FOUND)
-    except ArchiveError as error:
+    except (ArchiveError, UnreachableError) as error:
         fail(error)
     except OSError as error:
         fail(error.strerror or error)
 
 
-def _bring(bench: Bench, place: OutputPlace, name: str) -> tuple[str, Compression, list[str]]:
+def _bring(
+    bench: Bench, folders: JobFolders, packer: FolderPacker, place: OutputPlace, name: str
+) -> tuple[str, Compression, list[str]]:
     """Put an output into the outbox: its name there, how it is packed, and what of it had to be left out."""
-    outbox = bench.run_directory.at(OUTBOX)
-    root = os.path.realpath(bench.run_directory.path)
-    location = os.path.join(root, place.location)
-    real = os.path.realpath(location)
-    os.lstat(location)
-    if not is_inside(real, root) or real == root:
-        raise ArchiveError("a link that leads out of the job's folders; it is not followed")
-    if os.path.isdir(real):
-        packed = os.path.join(outbox, f"{name}.zip")
-        return f"{name}.zip", Compression.ZIP, _pack(root, real, place, packed)
-    if not os.path.isfile(real):
-        raise ArchiveError("a link to nothing" if not os.path.lexists(real) else "neither a file nor a folder")
-    _link(real, os.path.join(outbox, name))
-    return name, Compression.NONE, []
+    with folders.open(place.location) as member:
+        if member.is_folder:
+            packed = bench.run_directory.at(OUTBOX, f"{name}.zip")
+            return f"{name}.zip", Compression.ZIP, _pack(packer, member, place, packed)
+        if not member.is_file:
+            raise ArchiveError("neither a file nor a folder")
+        _link(member, bench.run_directory.at(OUTBOX, name))
+        return name, Compression.NONE, []
 
 
-def _link(real: str, target: str) -> None:
+def _link(member: Member, target: str) -> None:
     """A second name for the file: its bytes stay where they are, and nobody is left to write to them."""
-    if (size := os.stat(real).st_size) > MAX_FILE_BYTES:
+    if (size := member.status.st_size) > MAX_FILE_BYTES:
         raise ArchiveError(f"{human_size(size)}, while the limit for one file is {human_size(MAX_FILE_BYTES)}")
-    if not os.path.exists(target):
-        os.chmod(real, 0o600)
-        os.link(real, target)
+    if os.path.lexists(target):
+        return
+    os.chmod(member.path, 0o600)
+    folder = os.open(os.path.dirname(target), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # with a descriptor Python takes the call that follows the path to the open file
+        os.link(member.path, os.path.basename(target), dst_dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the working directory has a volume of its own
+            raise
+        _copy(member, target)
+    finally:
+        os.close(folder)
 
 
-def _pack(root: str, folder: str, place: OutputPlace, target: str) -> list[str]:
-    packer = FolderPacker(root, MAX_FILE_BYTES)
+def _copy(member: Member, target: str) -> None:
+    with open(member.open(), "rb") as reader, open(f"{target}.tmp", "wb") as writer:
+        shutil.copyfileobj(reader, writer, _BUFFER_BYTES)
+    os.rename(f"{target}.tmp", target)
+
+
+def _pack(packer: FolderPacker, folder: Member, place: OutputPlace, target: str) -> list[str]:
     try:
-        packer.pack(folder, posixpath.basename(normalised(place.desc.path)), f"{target}.tmp")
-    except ArchiveError:
+        problems = packer.pack(folder, posixpath.basename(normalised(place.desc.path)), f"{target}.tmp")
+    except (ArchiveError, OSError):
         os.unlink(f"{target}.tmp")
         raise
     os.rename(f"{target}.tmp", target)
-    shown, more = packer.problems[:_SHOWN_PROBLEMS], len(packer.problems) - _SHOWN_PROBLEMS
+    shown, more = problems[:_SHOWN_PROBLEMS], len(problems) - _SHOWN_PROBLEMS
     return [*shown, f"and {more} more like these"] if more > 0 else shown
 
 

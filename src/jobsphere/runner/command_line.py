@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from jobsphere.domain.attempt import AttemptPlan, Mount
 from jobsphere.domain.command import MODULES, substitute
+from jobsphere.runner.gpus import visible_gpus
 from jobsphere.runner.processes import ATTEMPT_VARIABLE
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,8 +35,13 @@ def _has_scripts(folder: str) -> bool:
     return os.path.isdir(folder) and any(name.endswith(".sh") for name in os.listdir(folder))
 
 
-def program_environment(plan: AttemptPlan, root: str, prefix: str | None, secrets: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables of the program: nothing of the server's own but what is listed here."""
+def program_environment(
+    plan: AttemptPlan, root: str, prefix: str | None, mark: str, secrets: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment variables of the program: nothing of the server's own but what is listed here.
+
+    ``mark``: what its processes are found by. ``secrets``: more variables, which the job's own come before.
+    """
     variables = {
         "PATH": f"{prefix}/bin:{SYSTEM_PATH}" if prefix else SYSTEM_PATH,
         "HOME": posixpath.join(root, "home"),
@@ -52,5 +58,8 @@ def program_environment(plan: AttemptPlan, root: str, prefix: str | None, secret
         variables["VIRTUAL_ENV"] = prefix
     if any(p.target == MODULES for p in plan.inputs):
         variables["PYTHONPATH"] = posixpath.join(root, MODULES)
-    # The attempt's id is not the user's to change: leftovers are found by it.
-    return {**variables, **secrets, **dict(plan.variables), ATTEMPT_VARIABLE: plan.attempt_id}
+    # Not the user's to change: leftovers are found by the id, and a GPU is one job's.
+    fixed = {ATTEMPT_VARIABLE: mark}
+    if plan.limits is not None:
+        fixed["CUDA_VISIBLE_DEVICES"] = visible_gpus(plan.limits.gpus)
+    return {**variables, **(secrets or {}), **dict(plan.variables), **fixed}

@@ -32,6 +32,8 @@ class Confinement(Protocol):
 
     root: str
     """The job's root (the folder of ``work/``, ``inputs/`` …) as the program sees it: an absolute path."""
+    seen_as: Mapping[str, str]
+    """By which absolute paths the program sees its folders: see :class:`jobsphere.runner.folders.JobFolders`."""
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """What to start on this host so that the program runs as ``argv`` in ``cwd`` (a path that it sees)."""
@@ -59,6 +61,7 @@ class Unconfined:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.seen_as: Mapping[str, str] = {root: "", os.path.realpath(root): ""}
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """The program itself."""

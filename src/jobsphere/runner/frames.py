@@ -64,6 +64,14 @@ class LogWriter:
             while rest:
                 rest = rest[os.write(self.fd, rest) :]
 
+    def cut(self, limit_bytes: int) -> None:
+        """Keep the first whole frames, ``limit_bytes`` of them at most. What is appended next follows them."""
+        data, position = os.pread(self.fd, limit_bytes, 0), 0
+        while (end := _frame_end(data, position)) is not None and position < end <= len(data):
+            position = end
+        os.ftruncate(self.fd, position)
+        self.size = position
+
     def sync(self) -> None:
         """Make all of it durable."""
         os.fdatasync(self.fd)
@@ -112,7 +120,7 @@ def whole_size(fd: int, start: int = 0) -> int:
     What is no frame ends the log too: a power cut may leave blocks of zeros.
     """
     size = os.fstat(fd).st_size
-    offset = start
+    offset = start if start <= size else 0  # it was cut
     while offset < size:
         window = os.pread(fd, 4096, offset)
         position = 0

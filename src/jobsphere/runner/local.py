@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobsphere.domain.attempt import AttemptPlan, LogChunk, Observation, StopOrder
+from jobsphere.domain.command import WORK
 from jobsphere.domain.errors import NotFoundError, UnavailableError
 from jobsphere.runner import spawner
 from jobsphere.runner.archive import remove_tree
@@ -21,13 +22,16 @@ from jobsphere.runner.frames import read_frames, whole_size
 from jobsphere.runner.rundir import (
     COLLECTED,
     CONTROL,
+    CUT,
     LOGS,
     OUTBOX,
+    RECORD_BYTES,
     RESERVE,
     ROOT_DIRECTORIES,
     RunDirectory,
     create_run_directory,
 )
+from jobsphere.runner.storage import remove_job_folder
 from jobsphere.runner.watch import Watch, open_watch
 
 START_TIMEOUT_S = 20.0
@@ -134,7 +138,7 @@ class LocalRunner:
         with suppress(FileNotFoundError):
             os.rename(path, gone)
             self._wake(attempt_id)
-            await asyncio.to_thread(remove_tree, gone)
+            await asyncio.to_thread(_remove, gone)
 
     async def attempts(self) -> Sequence[str]:
         """See :meth:`jobsphere.domain.ports.Runner.attempts`."""
@@ -152,6 +156,8 @@ class LocalRunner:
         except FileNotFoundError:
             return LogChunk((), offset, complete=seen.collected is not None)
         try:
+            if os.fstat(fd).st_size < offset <= (self._run(attempt_id).glance(CUT, int) or 0):
+                return LogChunk((), offset, complete=seen.collected is not None)
             frames, after = read_frames(fd, offset, limit_bytes)
         finally:
             os.close(fd)
@@ -226,7 +232,7 @@ class LocalRunner:
         """What a crash left half-made or half-removed."""
         for name in os.listdir(self._attempts):
             if name.startswith("."):
-                remove_tree(str(self._attempts / name))
+                _remove(str(self._attempts / name))
 
     async def _ask(self, request: Mapping[str, object]) -> None:
         """Have the spawner do it; one that is gone is replaced. A repeated launch is harmless."""
@@ -285,14 +291,15 @@ class LocalRunner:
         return done.returncode
 
 
+def _remove(path: str) -> None:
+    """A run directory with everything that it has, wherever that lies."""
+    remove_job_folder(os.path.join(path, WORK))
+    remove_tree(path)
+
+
 def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
-    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, CONTROL):
-        member = run.at(name)
-        if os.path.isdir(member):
-            remove_tree(member)
-        else:
-            with suppress(FileNotFoundError):
-                os.unlink(member)
+    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
+        remove_job_folder(run.at(name))
     os.rename(path, tidied)

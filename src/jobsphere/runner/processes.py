@@ -7,6 +7,7 @@ between ends. So a tree is gone exactly when the kernel says that there is no ch
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import resource
 import select
@@ -16,8 +17,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-ATTEMPT_VARIABLE = "JOBSPHERE_ATTEMPT_ID"
+ATTEMPT_VARIABLE = "JOBSPHERE_ATTEMPT"
+"""Every process of an attempt has :func:`attempt_mark` in it: leftovers are found by it."""
 _SET_NAME, _SET_CHILD_SUBREAPER = 15, 36
+_MARK_DIGITS = 12
 _ENDING_TRIES, _ENDING_S = 8, 0.0005
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -198,13 +201,19 @@ def signal_group(leader: int, number: int) -> None:
         os.kill(leader, number)
 
 
-def end_leftovers(attempt_id: str) -> int:
-    """SIGKILL all processes that carry the attempt's id in their environment; how many there were.
+def attempt_mark(run_directory: str) -> str:
+    """The attempt's id, and a digest of where its node keeps attempts: another node of this host never has the same."""
+    folder, attempt_id = os.path.split(os.path.realpath(run_directory))
+    return f"{attempt_id}.{hashlib.sha256(os.fsencode(folder)).hexdigest()[:_MARK_DIGITS]}"
+
+
+def end_leftovers(mark: str) -> int:
+    """SIGKILL all processes that carry the attempt's mark in their environment; how many there were.
 
     For an attempt whose supervisor and spawner are both gone, so that nobody is their ancestor any more.
     """
     count = 0
-    while pidfds := _seize_marked(f"{ATTEMPT_VARIABLE}={attempt_id}".encode()):
+    while pidfds := _seize_marked(f"{ATTEMPT_VARIABLE}={mark}".encode()):
         count += len(pidfds)
         kill_and_wait(pidfds)
     return count

@@ -8,7 +8,7 @@ import os
 import posixpath
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -16,13 +16,17 @@ from jobsphere.domain.attempt import DOCKER_STATS, GPU_STATS, Ended, EndReason, 
 from jobsphere.domain.command import WORK
 from jobsphere.domain.job import Phase
 from jobsphere.runner.bench import Bench, StepError
+from jobsphere.runner.cgroups import Group, Memory
 from jobsphere.runner.command_line import SYSTEM_PATH, program_argv, program_environment
 from jobsphere.runner.confinement import Confinement
+from jobsphere.runner.group import end_group, out_of_memory
 from jobsphere.runner.lines import LineCutter
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
+from jobsphere.runner.room import FULL, blame, is_full, suppress_full
 from jobsphere.runner.rundir import STARTED
 from jobsphere.runner.secrets import Masker
 from jobsphere.runner.stats import INTERVAL_S, TreeSampler, gpu_command
+from jobsphere.runner.storage import Quota
 
 TAIL_BYTES, TAIL_LINES = 2048, 20
 DEFAULT_GRACE_S = 30.0
@@ -32,6 +36,9 @@ _PIPE_BYTES = 1 << 20
 _CALM_MS = 2
 """A pipe that gave little is left alone for so long: fewer, larger reads, and the program is not slowed."""
 _LITTLE = 32 * 1024
+_ROOM_S, _ROOM_AGAIN_S = 10.0, 0.1
+"""How long the log waits on a full disk for the job that fills it to be ended."""
+_BLAME_S = 5.0
 
 
 class _Pipe:
@@ -57,19 +64,27 @@ class Program:
     """
 
     def __init__(
-        self, bench: Bench, prefix: str | None, confinement: Confinement, secrets: Mapping[str, str] | None = None
+        self,
+        bench: Bench,
+        prefix: str | None,
+        confinement: Confinement,
+        group: Group,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         self._bench = bench
         self._secrets = secrets or {}
         self._confinement = confinement
+        self._group = group
         self._poll, self._calm = select.poll(), select.poll()
         self._pipes: dict[int, _Pipe] = {}
         self._buffer = memoryview(mmap.mmap(-1, _PIPE_BYTES))  # costs memory only as far as it is filled
-        self._sampler = TreeSampler()
+        self._sampler = TreeSampler(group.pids)
         self._obeyed: StopOrder | None = None
         self._kill_at: float | None = None
         self._unsent = 0
-        self._gpu = gpu_command()
+        self._next_blame = 0.0
+        self._quota = Quota(bench)
+        self._gpu = gpu_command(bench.plan.limits.gpus if bench.plan.limits else None)
         bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
         self._pid = self._start(prefix)
         self._pidfd = os.pidfd_open(self._pid)
@@ -84,31 +99,60 @@ class Program:
 
         Raises:
             OSError: the log cannot be written.
+            NoRoomError: the disk is full of this job's files.
+            StepError: its working directory outgrew its quota.
         """
         try:
             stopped = self._carry()
         finally:
+            self._quota.close()
+            memory = self._group.memory()
+            end_group(self._bench.run_directory)
             self._bench.reaper.end_all()
             self._confinement.end()
         self._drain()
         ended = self._bench.reaper.ended(self._pid)
         code, usage = ended or (0, None)
         last = self._sampler.last(usage.ru_maxrss * 1024 if usage else 0)
-        self._bench.logs.append(LogStream.FILE, [last], DOCKER_STATS)
+        with suppress_full():
+            self._bench.logs.append(LogStream.FILE, [last], DOCKER_STATS)
         os.close(self._pidfd)
-        return self._ended(code, stopped=stopped)
+        return self._ended(code, memory, stopped=stopped)
 
-    def _ended(self, code: int, *, stopped: bool) -> Ended:
+    def _append(self, stream: LogStream, contents: Sequence[bytes], path: str = "") -> None:
+        """Write to the log; on a full disk wait for room, unless it is this job that takes it all.
+
+        Raises:
+            NoRoomError: it is.
+            OSError: no room has come, or the log cannot be written for another reason.
+        """
+        until = time.monotonic() + _ROOM_S
+        while True:
+            try:
+                return self._bench.logs.append(stream, contents, path)
+            except OSError as error:
+                if error.errno not in FULL or time.monotonic() > until:
+                    raise
+            self._blame()
+            time.sleep(_ROOM_AGAIN_S)
+
+    def _blame(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_blame:
+            blame(self._bench.run_directory.path)
+            self._next_blame = now + _BLAME_S
+
+    def _ended(self, code: int, memory: Memory, *, stopped: bool) -> Ended:
         now = datetime.now(UTC)
         if stopped:
             self._bench.log(f"The program was stopped (code {code}); no process of it is left")
             return Ended(now, EndReason.STOPPED, code, Phase.RUN, "The program was stopped")
         self._bench.log(f"The program ended with code {code}")
-        if not code:
-            return Ended(now, EndReason.EXITED, code)
-        why = self._confinement.verdict()
+        why = out_of_memory(self._bench, memory) or (self._confinement.verdict() if code else "")
         if why:
             self._bench.log(why)
+        if not code:
+            return Ended(now, EndReason.EXITED, code)
         return Ended(now, EndReason.EXITED, code, Phase.RUN, "\n".join(t for t in (why, self._tail()) if t))
 
     def _tail(self) -> str:
@@ -125,11 +169,12 @@ class Program:
             root = self._confinement.root
             mounted = {mount: self._confinement.seen(mount) for mount in bench.plan.mounts}
             places = {mount.variable: place for mount, place in mounted.items() if mount.variable}
-            environment = program_environment(bench.plan, root, prefix, {**self._secrets, **places})
+            environment = program_environment(bench.plan, root, prefix, bench.mark, {**self._secrets, **places})
             argv = program_argv(bench.plan, root, prefix, mounted)
             command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
             ours += command.descriptors
-            pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)
+            with self._group.joined():
+                pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)
         except (OSError, ValueError) as error:
             os.close(out)
             os.close(err)
@@ -203,7 +248,7 @@ class Program:
         """What is due now; whether the tree is to be killed."""
         now = time.monotonic()
         for pipe in self._pipes.values():
-            self._bench.logs.append(pipe.stream, pipe.cutter.expire(now), pipe.path)
+            self._append(pipe.stream, pipe.cutter.expire(now), pipe.path)
         if now >= self._next_sample:
             self._next_sample = now + INTERVAL_S
             self._sample()
@@ -216,7 +261,12 @@ class Program:
 
     def _sample(self) -> None:
         self._bench.reaper.reap()  # orphans that ended meanwhile
-        self._bench.logs.append(LogStream.FILE, [self._sampler.sample()], DOCKER_STATS)
+        if is_full(self._bench.run_directory.path):
+            self._blame()
+        with suppress_full():
+            self._bench.logs.append(LogStream.FILE, [self._sampler.sample()], DOCKER_STATS)
+        if measuring := self._quota.look():
+            self._sampler.spared.add(measuring)
         if self._gpu is not None:
             self._start_gpu_table(self._gpu)
             self._gpu = None
@@ -224,7 +274,7 @@ class Program:
     def _start_gpu_table(self, argv: list[str]) -> None:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            environment = {"PATH": SYSTEM_PATH, ATTEMPT_VARIABLE: self._bench.plan.attempt_id}
+            environment = {"PATH": SYSTEM_PATH, ATTEMPT_VARIABLE: self._bench.mark}
             self._sampler.spared.add(start(argv, environment, "/", writer, writer))
         finally:
             os.close(writer)
@@ -250,7 +300,7 @@ class Program:
             pipe.tail = (pipe.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         elif pipe.path:
             data = data.replace(b", ", b"\t")
-        self._bench.logs.append(pipe.stream, pipe.cutter.feed(data, time.monotonic()), pipe.path)
+        self._append(pipe.stream, pipe.cutter.feed(data, time.monotonic()), pipe.path)
 
     def _drain(self) -> None:
         """All writers are gone: what is in the pipes now is the rest."""
@@ -259,7 +309,7 @@ class Program:
                 pass
             if pipe.masker is not None:
                 self._write(pipe, pipe.masker.finish())
-            self._bench.logs.append(pipe.stream, pipe.cutter.finish(), pipe.path)
+            self._append(pipe.stream, pipe.cutter.finish(), pipe.path)
             os.close(pipe.fd)
 
     def _pump_rest(self, pipe: _Pipe) -> int:

@@ -9,10 +9,13 @@
     step                              what is being done now; renamed into place, not durable
     stop  control                     the server's stop order, and the FIFO whose readers a byte wakes up
     logs                              frames, see :mod:`jobsphere.runner.frames`
+    cut                               how long the log was before it was cut, if it had filled the disk
     work inputs outputs modules s3    the job's root, as :mod:`jobsphere.domain.command` lays it out
     tmp home                          the program's own
+    groups                            the folders of the control group, a line each, while the program may be in them
     outbox                            what was collected
-    reserve                           some bytes to give back when the disk is full, so that an end can be written
+    reserve                           some bytes to give back when the disk is full, so that there are last words
+    reserve.exit  reserve.collected   room that becomes the record itself when there is no other
 """
 
 from __future__ import annotations
@@ -25,16 +28,20 @@ import shutil
 import struct
 import time
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jobsphere.domain.attempt import AttemptPlan, Collected, Ended, Observation, Started, Step, StopOrder
 from jobsphere.runner import records
 
 PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
+CUT = "cut"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
-LOCK, CONTROL, LOGS, OUTBOX, RESERVE = "lock", "control", "logs", "outbox", "reserve"
+LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
+RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
+"""The room kept for each record that must be written whatever happens."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 T = TypeVar("T")
 _FLOCK = struct.Struct("hhqqi0q")
 
@@ -79,10 +86,30 @@ class RunDirectory:
         replace_file(self.at(name), records.dumps(value), durable=False)
 
     def record(self, name: str, value: object) -> None:
-        """Put a record in place at once, durable on return: the directory's own entry too."""
-        replace_file(self.at(name), records.dumps(value), durable=True)
+        """Put a record in place at once, durable on return: the directory's own entry too.
+
+        On a full disk it goes into the room that was kept for it, which nobody else can have taken.
+        """
+        data = records.dumps(value)
+        try:
+            replace_file(self.at(name), data, durable=True)
+        except OSError as error:
+            if error.errno not in _FULL or len(data) > RECORD_BYTES.get(name, 0):
+                raise
+            self._fill_reserve(name, data)
         sync_directory(self.path)
         sync_directory(os.path.dirname(self.path))
+
+    def _fill_reserve(self, name: str, data: bytes) -> None:
+        kept = self.at(f"{RESERVE}.{name}")
+        fd = os.open(kept, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, 0)
+            os.ftruncate(fd, len(data))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(kept, self.at(name))
 
     def plan(self) -> AttemptPlan:
         """The plan. It is there before the directory has its name."""
@@ -148,10 +175,20 @@ class RunDirectory:
 
     def claimed_in_this_boot(self) -> bool | None:
         """Whether the machine has been up since the claim; None if the claim does not tell."""
+        claim = self._claim()
+        return claim["boot_id"] == boot_id() if claim else None
+
+    def claimed_by(self) -> int | None:
+        """The process that made the claim, in this boot: to look at only, for its id may have changed hands."""
+        claim = self._claim()
+        return claim["pid"] if claim and claim["boot_id"] == boot_id() else None
+
+    def _claim(self) -> dict[str, Any] | None:
         try:
             with open(self.at(CLAIM), encoding="ascii") as file:
-                return json.load(file)["boot_id"] == boot_id()
-        except (ValueError, KeyError, TypeError, FileNotFoundError):
+                claim = json.load(file)
+            return claim if {"boot_id", "pid"} <= claim.keys() else None
+        except (ValueError, AttributeError, FileNotFoundError, NotADirectoryError):
             return None
 
     def free_reserve(self) -> None:
@@ -194,7 +231,9 @@ def _fill(fresh: RunDirectory, plan: AttemptPlan) -> None:
     os.mkdir(fresh.path, 0o700)
     os.mkfifo(fresh.at(CONTROL), 0o600)
     replace_file(fresh.at(PLAN), records.dumps(plan), durable=True)
-    _make_reserve(fresh.at(RESERVE))
+    _make_reserve(fresh.at(RESERVE), RESERVE_BYTES)
+    for name, size in RECORD_BYTES.items():
+        _make_reserve(fresh.at(f"{RESERVE}.{name}"), size)
     for directory in ("work", "tmp", "home", OUTBOX):  # the others come with the first file in them
         os.mkdir(fresh.at(directory), 0o755)
 
@@ -209,6 +248,9 @@ def replace_file(path: str, data: bytes, *, durable: bool) -> None:
             view = view[os.write(fd, view) :]
         if durable:
             os.fsync(fd)
+    except OSError:
+        os.unlink(temporary)
+        raise
     finally:
         os.close(fd)
     os.rename(temporary, path)
@@ -229,9 +271,9 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def _make_reserve(path: str) -> None:
+def _make_reserve(path: str, size: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, RESERVE_BYTES)
+        os.posix_fallocate(fd, 0, size)
     finally:
         os.close(fd)

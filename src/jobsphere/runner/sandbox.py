@@ -5,11 +5,12 @@ What it sees::
     /job/{work,inputs,outputs,modules,home,tmp}   the job's root, writable; /tmp is /job/tmp
     /usr, /bin, /lib*, /sbin                       the system, read-only
     /etc                                           what programs need to find names, hosts, certificates; read-only
-    /proc, /dev                                    of its own: its own processes, the harmless devices, GPUs
+    /proc, /dev                                    of its own: its own processes, the harmless devices, its GPUs
     the environment's prefix and its interpreter   read-only, where they are
 
-It does not see the data directory, other jobs, other processes, the server's environment or anybody's home. It has no
-capability, and its user is none of this host's users with more rights than the server's.
+It does not see the data directory (nor where that lies in one of these folders), other jobs, other processes, the
+server's environment or anybody's home. It has no capability, and its user is none of this host's users with more rights
+than the server's.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from jobsphere.domain.attempt import Mount, SandboxPlan
+from jobsphere.runner.archive import is_inside
 from jobsphere.runner.confinement import Command
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, child_of, signal_group
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
@@ -31,8 +34,11 @@ ROOT = "/job"
 PROGRAM = "bwrap"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+_DEVICES = "/dev"
 _CPUS = "/sys/devices/system/cpu"
-_GPUS = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
+_GPUS = ("nvidia*", "dri", "kfd")
+_GPU_CONTROLS = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "kfd")
+_INSTALLATION = ("bin", "lib", "lib64", "include")
 _NAMESPACES = (
     "--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--unshare-pid", "--unshare-ipc", "--unshare-uts",
     "--unshare-cgroup-try", "--hostname", "job", "--cap-drop", "ALL", "--die-with-parent", "--new-session",
@@ -61,7 +67,7 @@ def warm() -> None:
     _program()
     _system_mounts()
     _kernel_mounts()
-    _device_mounts()
+    _device_mounts(None, _DEVICES)
 
 
 class Sandbox:
@@ -70,8 +76,10 @@ class Sandbox:
     Args:
         run_directory: The attempt's run directory on this host.
         plan: What the operator lets programs see and reach.
-        run_folder: Where what all sandboxes of this host share is kept.
+        data_folder: The data directory: hidden, but for the prefix.
         prefix: The environment's prefix, if the attempt has one.
+        gpus: The indices of the GPUs that are its own; None: all.
+        devices: Where this host's device nodes are.
         mounts: More folders that it sees below its root.
     """
 
@@ -79,28 +87,33 @@ class Sandbox:
         self,
         run_directory: str,
         plan: SandboxPlan,
-        run_folder: str,
+        data_folder: str,
         prefix: str | None,
+        gpus: tuple[int, ...] | None = None,
+        devices: str = _DEVICES,
         mounts: Sequence[Mount] = (),
     ) -> None:
         self.root = ROOT
+        self.seen_as: Mapping[str, str] = {ROOT: "", "/tmp": "tmp"}  # noqa: S108 - the program's own
         self._run_directory = run_directory
         self._plan = plan
-        self._run_folder = run_folder
+        self._data_folder = data_folder
         self._prefix = prefix
         self._mounts = mounts
+        self._gpus = gpus
+        self._devices = devices
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """The program inside. Its variables go through a descriptor, and bubblewrap's own environment is empty.
 
         They are in no argv, and none of them (LD_PRELOAD, LD_AUDIT) runs code in bubblewrap, still on the host.
         """
-        options = [*_NAMESPACES, *_system_mounts(), *self._etc_mounts(), *self._job_mounts()]
-        options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts()]
+        options = [*_NAMESPACES, *_system_mounts(), *self._etc_mounts(), *self._job_mounts(), *self._read_only_mounts()]
+        options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts(self._gpus, self._devices)]
         if not self._plan.network:
             options.append("--unshare-net")
         variables = [word for pair in environment.items() for word in ("--setenv", *pair)]
-        told = _in_memory("\0".join(["--clearenv", *variables]))
+        told = _in_memory("".join(f"{word}\0" for word in ("--clearenv", *variables)))
         options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
         outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
         return Command((_program(), *options, *argv), outside, "/", (told,))
@@ -138,30 +151,59 @@ class Sandbox:
         yield from ("--symlink", "job/tmp", "/tmp")  # noqa: S108 - the program's own
         for mount in self._mounts:
             yield from ("--ro-bind", mount.source, self.seen(mount))
-        for path in (*self._plan.read_only, *prefix_folders(self._prefix)):
-            yield from ("--ro-bind", path, path)
+
+    def _read_only_mounts(self) -> Iterator[str]:
+        """Folders around the data directory, an empty one over it in each, and then what may be seen in it."""
+        homes, links = interpreter_sights(self._prefix) if self._prefix else ([], [])
+        shown = [*self._plan.read_only, *homes, *([self._prefix] if self._prefix else [])]
+        data = os.path.realpath(self._data_folder)
+        around = {p: os.path.realpath(p) for p in (*_SYSTEM, *shown) if is_inside(data, os.path.realpath(p))}
+        hidden = {os.path.normpath(os.path.join(p, os.path.relpath(data, real))) for p, real in around.items()}
+        for path in shown:
+            if path in around:
+                yield from ("--ro-bind", path, path)
+        for path in sorted(hidden):
+            yield from ("--tmpfs", path)
+        for path in shown:
+            if path not in around:
+                yield from ("--ro-bind", path, path)
+        for target, path in links:
+            yield from ("--symlink", target, path)
+        for path in sorted(hidden):
+            yield from ("--remount-ro", path)
 
     def _etc_mounts(self) -> Iterator[str]:
-        yield from ("--ro-bind", system_files(self._run_folder), "/etc")
+        yield from ("--ro-bind", system_files(os.path.join(self._data_folder, "run")), "/etc")
         yield from ("--ro-bind-try", os.path.realpath("/etc/resolv.conf"), "/etc/resolv.conf")
 
 
-def prefix_folders(prefix: str | None) -> list[str]:
-    """The prefix and every folder outside the system that its interpreter is reached through.
+def interpreter_sights(prefix: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """What a prefix's interpreter needs outside of the prefix and the system: its installation, and the links to it.
 
-    A prefix's interpreter is a link, maybe of several hops, to one that lies anywhere: each hop's installation counts.
+    The links (target, path) are made anew: the folders that they lie in (``~/.local/bin``) are not for programs to see.
     """
-    if prefix is None:
-        return []
-    folders = [prefix]
     path = os.path.join(prefix, "bin", "python")
+    links: list[tuple[str, str]] = []
     while os.path.islink(path):
-        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        home = os.path.dirname(os.path.dirname(path))
-        inside = any(home == f or home.startswith(f"{f}/") for f in (*_SYSTEM, *folders))
-        if not inside:
-            folders += [home, os.path.realpath(home)] if os.path.realpath(home) != home else [home]
-    return folders
+        target = os.readlink(path)
+        links.append((target, path))
+        path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    home = os.path.dirname(os.path.dirname(path))  # of /bin/python it would be the root
+    homes = [] if _is_below(path, _SYSTEM) else dict.fromkeys([home, os.path.realpath(home)])
+    folders = [part for h in homes if not _is_below(h, (*_SYSTEM, prefix)) for part in _parts(h)]
+    return folders, [link for link in links if not _is_below(link[1], (*_SYSTEM, "/etc", prefix, *folders))]
+
+
+def _parts(home: str) -> list[str]:
+    """An installation, or those of its parts that are no user's: one can be made into ``~`` or ``~/.local``."""
+    user = os.path.realpath(Path("~").expanduser())
+    if is_inside(user, home) or home == os.path.join(user, ".local"):
+        return [p for name in _INSTALLATION if os.path.isdir(p := os.path.join(home, name))]
+    return [home]
+
+
+def _is_below(path: str, folders: Sequence[str]) -> bool:
+    return any(is_inside(path, folder) for folder in folders)
 
 
 def _in_memory(text: str) -> int:
@@ -199,5 +241,13 @@ def _kernel_mounts() -> tuple[str, ...]:
 
 
 @functools.cache
-def _device_mounts() -> tuple[str, ...]:
-    return tuple(o for pattern in _GPUS for path in glob.glob(pattern) for o in ("--dev-bind", path, path))
+def _device_mounts(gpus: tuple[int, ...] | None, folder: str) -> tuple[str, ...]:
+    """Those of all GPUs, or of some by their indices with the nodes that control them."""
+    if gpus is None:
+        paths = [path for pattern in _GPUS for path in sorted(glob.glob(os.path.join(folder, pattern)))]
+    else:
+        renders = sorted(glob.glob(os.path.join(folder, "dri", "renderD*")), key=lambda path: (len(path), path))
+        paths = [os.path.join(folder, f"nvidia{n}") for n in gpus] + [renders[n] for n in gpus if n < len(renders)]
+        paths += [os.path.join(folder, name) for name in _GPU_CONTROLS] if gpus else []
+    present = [(path, os.path.relpath(path, folder)) for path in paths if os.path.exists(path)]
+    return tuple(option for path, name in present for option in ("--dev-bind", path, f"/dev/{name}"))

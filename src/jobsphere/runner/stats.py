@@ -6,7 +6,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from jobsphere.runner.processes import tree
@@ -22,10 +22,15 @@ _GPU_FIELDS = "timestamp,index,name,utilization.gpu,utilization.memory,memory.us
 
 
 class TreeSampler:
-    """Samples all descendants of this process but ``spared``. Counters of ended ones are in those of their parents."""
+    """Samples the program's processes. Counters of ended ones are in those of their parents.
 
-    def __init__(self) -> None:
+    ``pids`` lists them at the price of their number; where it cannot, all of this host's are looked through for the
+    descendants of this process, but for those in ``spared``.
+    """
+
+    def __init__(self, pids: Callable[[], Sequence[int] | None]) -> None:
         self.spared: set[int] = set()
+        self._pids = pids
         self._at = time.monotonic()
         self._cpu = _cpu_of_collected()
         self._base = _io_of_collected()
@@ -36,7 +41,9 @@ class TreeSampler:
 
     def sample(self) -> bytes:
         """The line for now."""
-        pids = [p for p in tree(os.getpid()) if p not in self.spared]
+        pids = self._pids()
+        if pids is None:
+            pids = [p for p in tree(os.getpid()) if p not in self.spared]
         cpu, memory = _cpu_of_collected(), 0
         read, written = _io_of_collected()
         for pid in pids:
@@ -59,10 +66,13 @@ class TreeSampler:
         return _line((stamp, f"{percent:.1f}", str(memory), str(read), str(written), str(pids)))
 
 
-def gpu_command() -> list[str] | None:
-    """The program that prints a table of the GPUs each second; None where there is none."""
-    program = shutil.which("nvidia-smi")
-    return [program, f"--query-gpu={_GPU_FIELDS}", "--format=csv", "--loop=1"] if program else None
+def gpu_command(gpus: Sequence[int] | None) -> list[str] | None:
+    """The program that prints a table of these GPUs (None: all) each second; None where there are none."""
+    program = shutil.which("nvidia-smi") if gpus is None or gpus else None
+    if program is None:
+        return None
+    chosen = [f"--id={','.join(map(str, gpus))}"] if gpus else []
+    return [program, *chosen, f"--query-gpu={_GPU_FIELDS}", "--format=csv", "--loop=1"]
 
 
 def _line(values: Sequence[str]) -> bytes:

@@ -9,20 +9,28 @@ from datetime import UTC, datetime
 
 from jobsphere.domain.attempt import Ended, EndReason
 from jobsphere.domain.job import Phase
+from jobsphere.domain.limits import human_size
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
-from jobsphere.runner import sandbox
+from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.container import Container
 from jobsphere.runner.datasets import make_dataset_folders
+from jobsphere.runner.group import end_group, make_group
+from jobsphere.runner.image_build import ImageBuild, end_build
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
-from jobsphere.runner.rundir import COLLECTED, EXIT, STARTED, RunDirectory
+from jobsphere.runner.room import NoRoomError, blame, is_full
+from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.s3 import fetch_buckets, store_buckets
 from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
+from jobsphere.runner.storage import open_storage, remove_job_folder
+
+_KEPT_LOG_BYTES = 1 << 20
+"""What is kept of the log of a job that has filled the disk."""
 
 
 class Supervisor:
@@ -32,13 +40,22 @@ class Supervisor:
         source: Where the bytes of ``(project_id, sha256)`` are on this host; raises NotFoundError.
         builder: Makes the builder of environments; called only for a plan that has one.
         unseal: Opens the sealed secret of a project; raises JobsphereError.
+        volume: The folder that extended working storage lies in.
     """
 
-    def __init__(self, source: Source, builder: Callable[[], EnvironmentBuilder], unseal: Unseal = no_secrets) -> None:
+    def __init__(
+        self,
+        source: Source,
+        builder: Callable[[], EnvironmentBuilder],
+        unseal: Unseal = no_secrets,
+        volume: str = "",
+    ) -> None:
         self._source = source
         self._builder = builder
         self._unseal = unseal
+        self._volume = volume
         sandbox.warm()
+        cgroups.find()
 
     def carry(self, path: str) -> None:
         """Carry the attempt of the run directory ``path`` to its ``collected`` record.
@@ -67,7 +84,7 @@ class Supervisor:
             if ended is None:
                 ended = self._attempt(bench) if run.claim() else _lost(bench)
                 run.record(EXIT, ended)
-            run.record(COLLECTED, collect(bench, ended))
+            run.record(COLLECTED, collect(bench, ended, _confinement(bench, None).seen_as))
         finally:
             bench.close()
 
@@ -76,6 +93,7 @@ class Supervisor:
         phase = Phase.STAGE
         try:
             bench.check()
+            open_storage(bench, self._volume)
             stage_inputs(bench, self._source)
             make_output_folders(bench)
             make_dataset_folders(bench)
@@ -83,14 +101,16 @@ class Supervisor:
             phase = Phase.IMAGE
             image = prepare_image(bench, self._unseal)
             phase = Phase.ENVIRONMENT
-            prefix = self._prefix(bench)
+            prefix = self._prefix(bench, image)
             bench.check()
             secrets = open_secrets(bench, self._unseal)
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            ended = Program(bench, prefix, _confinement(bench, prefix, image), secrets).finish()
+            ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench), secrets).finish()
             ended = store_buckets(bench, self._unseal, ended)
+            if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
+                blame(bench.run_directory.path)
         except StoppedError:
             bench.log("Stopped before the program was started")
             ended = Ended(datetime.now(UTC), EndReason.STOPPED, None, phase, "Stopped before the program was started")
@@ -98,19 +118,25 @@ class Supervisor:
             ended = _failed(bench, error.phase, str(error))
         except EnvironmentBuildError as error:
             ended = _failed(bench, Phase.ENVIRONMENT, str(error))
+        except NoRoomError as error:
+            bench.reaper.end_all()
+            _remove_files(bench.run_directory)
+            _cut_log(bench)
+            ended = _failed(bench, phase, str(error))
         except OSError as error:
             ended = _failed(bench, phase, _words(error))
         finally:
             bench.reaper.end_all()
         return ended
 
-    def _prefix(self, bench: Bench) -> str | None:
-        environment = bench.plan.environment
+    def _prefix(self, bench: Bench, image: Image | None) -> str | None:
+        environment, image_plan = bench.plan.environment, bench.plan.image
         if environment is None:
             return None
         begin = time.monotonic()
         bench.step("Preparing the environment", 10)
-        built = self._builder().ensure(environment, bench)
+        inside = ImageBuild(bench, image_plan, image) if image_plan and image else None
+        built = self._builder().ensure(environment, bench, inside)
         how = "found in the cache" if built.hit else "built"
         bench.log(f"Environment {how} in {time.monotonic() - begin:.3f} s: {built.prefix}")
         return str(built.prefix)
@@ -119,11 +145,24 @@ class Supervisor:
 def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -> Confinement:
     path, plan = bench.run_directory.path, bench.plan.sandbox
     if bench.plan.image is not None:
-        return Container(path, bench.plan, bench.plan.image, image)
+        return Container(path, bench.plan, bench.plan.image, image, prefix)
     if plan is None:
         return Unconfined(path)
-    run_folder = os.path.join(os.path.dirname(os.path.dirname(path)), "run")
-    return sandbox.Sandbox(path, plan, run_folder, prefix, bench.plan.mounts)
+    limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
+    return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None, mounts=bench.plan.mounts)
+
+
+def _remove_files(run: RunDirectory) -> None:
+    for name in ROOT_DIRECTORIES:
+        remove_job_folder(run.at(name))
+
+
+def _cut_log(bench: Bench) -> None:
+    size = bench.logs.size
+    if size > _KEPT_LOG_BYTES:
+        bench.run_directory.write(CUT, size)
+        bench.logs.cut(_KEPT_LOG_BYTES)
+        bench.log(f"The log was cut here: it had {human_size(size)}")
 
 
 def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
@@ -135,9 +174,12 @@ def _failed(bench: Bench, phase: Phase, message: str) -> Ended:
 def _lost(bench: Bench) -> Ended:
     run = bench.run_directory
     run.free_reserve()
+    end_group(run)
     bench.reaper.end_all()
     _confinement(bench, None).end()
-    left = end_leftovers(bench.plan.attempt_id)
+    if bench.plan.image is not None and bench.plan.environment is not None:
+        end_build(run.path, bench.plan, bench.plan.image)
+    left = end_leftovers(bench.mark)
     if run.claimed_in_this_boot() is False:
         cause = "the machine was restarted"
     else:

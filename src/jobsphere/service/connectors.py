@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from jobsphere.domain.access import Action
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.job import Job
 from jobsphere.domain.resource import Subject
@@ -30,7 +31,7 @@ class Connectors(Resources[S3Connector]):
             InvalidArgumentError: a name, the endpoint or the prefix cannot be, or one of the two keys is missing.
             FailedPreconditionError: the project lacks a secret that is to be a key.
         """
-        await self._backing.access.project(who, project_id)
+        await self._backing.access.project(who, project_id, Action.RESOURCE_CHANGE)
         check_name(name)
         if not _BUCKET.fullmatch(connector.bucket):
             raise InvalidArgumentError(f"bucket: {connector.bucket[:100]!r} is not the name of one")

@@ -6,6 +6,8 @@ sweep at the next start finds. A byte that somebody refers to is never removed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import Job
 from jobsphere.domain.lifecycle import DataCleared, decide
@@ -49,11 +51,21 @@ class JobData:
             job = await self._store.get_job(job.id)
         await self._free(job)
 
+    async def drop(self, project_id: str, attempts: Iterable[str]) -> None:
+        """Free the bytes of a project that is deleted, and of its attempts."""
+        for attempt_id in attempts:
+            await self._runner.remove(attempt_id)
+        await self._blobs.drop(project_id)
+
     async def sweep(self) -> None:
-        """Remove the blobs of every project that no job refers to: what a crash left behind."""
-        for project in await self._store.list_projects():
-            held = await self._blobs.held(project.id)
-            await self._remove(project.id, await self._store.unreferenced(project.id, held))
+        """Remove what a crash left behind: blobs that no job refers to, and those of projects that are gone."""
+        projects = {project.id for project in await self._store.list_projects()}
+        for project_id in await self._blobs.projects():
+            if project_id not in projects:
+                await self._blobs.drop(project_id)
+        for project_id in projects:
+            held = await self._blobs.held(project_id)
+            await self._remove(project_id, await self._store.unreferenced(project_id, held))
 
     async def _free(self, job: Job) -> None:
         if job.attempt is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobsphere.domain.access import Action
 from jobsphere.domain.errors import AlreadyExistsError, InvalidArgumentError
 from jobsphere.domain.job import LIVE_STATUSES, Job
 from jobsphere.domain.limits import MAX_LABELS, MAX_PATH_CHARS
@@ -46,7 +48,7 @@ class Datasets(Resources[Dataset]):
             )
         if not sources:
             raise InvalidArgumentError("sources: name a folder, an archive, or files")
-        if any(known.name == name for known in await self.all(who, project_id)):
+        if any(known.name == name for known in await self.all(who, project_id, Action.RESOURCE_CHANGE)):
             raise AlreadyExistsError(f"the project has the dataset {name!r} already; a dataset never changes")
         dataset_id = self._backing.ids.new()
         content = await self._files.take(project_id, dataset_id, sources)
@@ -69,7 +71,7 @@ class Datasets(Resources[Dataset]):
         Raises:
             NotFoundError: no such project, or no such dataset in it.
         """
-        await self.find(who, project_id, dataset_id)
+        await self.find(who, project_id, dataset_id, Action.RESOURCE_CHANGE)
         backing = self._backing
         kind, now = OperationKind.ACTIVATE_DATASET, backing.clock.now()
         operation = Operation(backing.ids.new(), kind, project_id, "", now, who.id)
@@ -77,13 +79,15 @@ class Datasets(Resources[Dataset]):
         return operation
 
     async def sweep(self) -> None:
-        """Free what no dataset names: a crash came between its content and its record, or the other way round."""
+        """Free what no dataset names: a crash came in between, or its project is deleted."""
         now = self._backing.clock.now().timestamp()
         live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
         being_made = {dataset_id for job in live for dataset_id in _outputs(job)}
-        for project in await self._backing.jobs.list_projects():
-            known = await self._backing.resources.list_resources(Dataset, project.id)
-            await self._files.sweep(project.id, {dataset.id for dataset in known} | being_made, now)
+        projects = {project.id for project in await self._backing.jobs.list_projects()}
+        for project_id in await self._files.projects():
+            known = await self._backing.resources.list_resources(Dataset, project_id)
+            wanted = {dataset.id for dataset in known} | being_made
+            await self._files.sweep(project_id, wanted, now if project_id in projects else math.inf)
 
     def _uses(self, job: Job, resource: Resource[Dataset]) -> bool:
         return resource.id in job.spec.dataset_ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from jobsphere.domain.access import Action
 from jobsphere.domain.attempt import ImagePlan
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
@@ -40,7 +41,7 @@ class ImageResources(Resources[DockerImage]):
             InvalidArgumentError: the name or the image is none, or half of the login is missing.
             FailedPreconditionError: the project has no such secret.
         """
-        await self._backing.access.project(who, project_id)
+        await self._backing.access.project(who, project_id, Action.RESOURCE_CHANGE)
         check_name(name)
         reference = complete(image)
         if reference is None:

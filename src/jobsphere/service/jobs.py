@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from jobsphere.domain import limits
+from jobsphere.domain.access import Action
 from jobsphere.domain.artifact import File
-from jobsphere.domain.capacity import check_instance_types
+from jobsphere.domain.capacity import InstanceTypes
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
@@ -20,6 +21,7 @@ from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset
 from jobsphere.domain.support import check_supported
 from jobsphere.pythonspec import environment_of
+from jobsphere.service import trail
 from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts, StoredFile, check_one_size, own_file
 from jobsphere.service.changes import Changes
@@ -32,6 +34,7 @@ DEFAULT_GRACE = timedelta(seconds=30)
 """How long a graceful shutdown may take when the job names no timeout."""
 _PAGE = 100
 _MAX_PAGE = 1000
+_NOBODY = Subject("")
 _FILTER = re.compile(r"\s*status\s+IN\s*\(([^()]*)\)\s*", re.IGNORECASE)
 
 
@@ -59,6 +62,7 @@ class Jobs:
         ids: Ids,
         wake: Callable[[str], None],
         images: Images,
+        types: InstanceTypes,
         resources: ResourceStore,
     ) -> None:
         self._store = store
@@ -70,6 +74,7 @@ class Jobs:
         self._ids = ids
         self._wake = wake
         self._images = images
+        self._types = types
         self._resources = resources
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
 
@@ -85,7 +90,7 @@ class Jobs:
             FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset, a
                 connector or a secret that the project does not have.
         """
-        await self._access.project(who, project_id)
+        await self._access.project(who, project_id, Action.JOB_CREATE)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
 
     async def clone(
@@ -98,7 +103,7 @@ class Jobs:
             FailedPreconditionError: its data is cleared.
             InvalidArgumentError, UnsupportedError: as for :meth:`create`.
         """
-        source = await self._owned(who, source_job_id)
+        source = await self._owned(who, source_job_id, Action.JOB_CREATE)
         require_data(source)
         spec = merge(source.spec, overrides)
         return await self._submit(
@@ -112,7 +117,7 @@ class Jobs:
             NotFoundError: no such job.
             FailedPreconditionError: inputs are missing (named), or the job was cancelled before it was executed.
         """
-        job = await self._owned(who, job_id)
+        job = await self._owned(who, job_id, Action.JOB_EXECUTE)
         while job.status is JobStatus.CREATING:
             require_data(job)
             if absent := await self._artifacts.absent(job):
@@ -134,7 +139,7 @@ class Jobs:
             NotFoundError: no such job.
             FailedPreconditionError: it has ended by itself.
         """
-        job = await self._owned(who, job_id)
+        job = await self._owned(who, job_id, Action.JOB_CANCEL)
         await self._move(job, Cancel(self._cancel_request(job, who, reason, graceful)))
 
     async def get_view(self, who: Subject, job_id: str) -> bytes:
@@ -144,7 +149,7 @@ class Jobs:
             NotFoundError: no such job.
         """
         view = await self._store.view_job(job_id)
-        await self._access.project(who, view.project_id)
+        await self._access.require(who, view.project_id, Action.JOB_VIEW, "job", job_id)
         return view.body
 
     async def page(self, who: Subject, project_id: str, filter_: str, page_size: int, page_token: str) -> JobPage:
@@ -154,7 +159,7 @@ class Jobs:
             NotFoundError: no such project.
             InvalidArgumentError: the filter, the size or the token cannot be.
         """
-        await self._access.project(who, project_id)
+        await self._access.project(who, project_id, Action.JOB_VIEW)
         if not 0 <= page_size <= _MAX_PAGE:
             raise InvalidArgumentError(f"page_size: {page_size}, while it must be 0 to {_MAX_PAGE}")
         return await self._store.page_jobs(project_id, parse_filter(filter_), page_size or _PAGE, page_token)
@@ -166,7 +171,7 @@ class Jobs:
             NotFoundError: no such job, or a file that is not the job's.
             FailedPreconditionError: the job's data is cleared.
         """
-        job = await self._owned(who, job_id)
+        job = await self._owned(who, job_id, Action.JOB_FETCH)
         if not files:
             return ()
         require_data(job)
@@ -179,7 +184,7 @@ class Jobs:
             NotFoundError: no such job.
             FailedPreconditionError: it is under way.
         """
-        job = await self._owned(who, job_id)
+        job = await self._owned(who, job_id, Action.JOB_DELETE)
         operation = self._operation(OperationKind.DELETE, job.project_id, job.id, who)
         await self._data.delete(job, operation)
         self._changes.publish(job.id)
@@ -192,7 +197,7 @@ class Jobs:
             NotFoundError: no such job.
             FailedPreconditionError: it is under way.
         """
-        job = await self._owned(who, job_id)
+        job = await self._owned(who, job_id, Action.JOB_DELETE)
         await self._data.clear(job)
         self._changes.publish(job.id)
         return await self._record(OperationKind.DELETE_DATA, job.project_id, job.id, who)
@@ -203,7 +208,7 @@ class Jobs:
         Raises:
             NotFoundError: no such project.
         """
-        await self._access.project(who, project_id)
+        await self._access.project(who, project_id, Action.JOB_DELETE)
         for job in await self._store.jobs_with_data(project_id):
             try:
                 await self._data.clear(job)
@@ -221,11 +226,11 @@ class Jobs:
             FailedPreconditionError: the data is already cleared.
         """
         _check_ttl(ttl)
-        await self._move(await self._owned(who, job_id), TtlSet(ttl))
+        await self._move(await self._owned(who, job_id, Action.JOB_CHANGE), TtlSet(ttl))
 
-    async def _owned(self, who: Subject, job_id: str) -> Job:
+    async def _owned(self, who: Subject, job_id: str, action: Action) -> Job:
         job = await self._store.get_job(job_id)
-        await self._access.project(who, job.project_id)
+        await self._access.require(who, job.project_id, action, "job", job_id)
         return job
 
     async def _submit(
@@ -240,6 +245,7 @@ class Jobs:
         parent: str,
     ) -> Submitted:
         _check(spec, name, desc, config, ttl)
+        self._types.check(spec.instance_types, spec.storage_bytes)
         config = _without_password(config, spec)
         for dataset_id in spec.dataset_ids:
             await find_dataset(self._resources, project_id, dataset_id)
@@ -266,7 +272,17 @@ class Jobs:
         # The job's references are stored before anybody looks which blobs are there: one that is seen here as present
         # cannot be swept away any more.
         await self._store.add_job(job, operation)
+        trail.note("job_id", job.id)
+        await self._stay_with_project(job)
         return Submitted(operation, job.id, await self._artifacts.uploads(project_id, spec.uploads()))
+
+    async def _stay_with_project(self, job: Job) -> None:
+        """A project that was deleted while the job was stored must not leave the job behind."""
+        try:
+            await self._store.get_project(job.project_id)
+        except NotFoundError:
+            await self._store.delete_job(job, self._operation(OperationKind.DELETE, job.project_id, job.id, _NOBODY))
+            raise
 
     async def _move(self, job: Job, event: Event) -> None:
         while True:
@@ -321,7 +337,6 @@ def parse_filter(text: str) -> tuple[JobStatus, ...] | None:
 def _check(spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | None) -> None:
     limits.check_spec(spec)
     check_one_size(spec.uploads())
-    check_instance_types(spec.instance_types)
     check_supported(spec)
     if spec.env.python_env is not None:
         environment_of(spec.env.python_env)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from jobsphere.domain.access import Action
 from jobsphere.domain.attempt import LogChunk
 from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
 from jobsphere.domain.job import Job
@@ -138,13 +139,15 @@ class Logs:
             UnavailableError: the server stops; read on at the last offset.
         """
         job = await self._store.get_job(job_id)
-        await self._access.project(who, job.project_id)
+        await self._access.require(who, job.project_id, Action.JOB_VIEW, "job", job_id)
         require_data(job)
         if offset < -1:
             raise InvalidArgumentError(f"offset: {offset}; it must be -1 (from now on), 0, or one that was read before")
         reader = self._readers.enter(job_id)
         try:
             async for chunk in self._follow(job, offset):
+                # A log is followed for hours: a role may have been taken away meanwhile.
+                await self._access.require(who, job.project_id, Action.JOB_VIEW, "job", job_id)
                 self._readers.offer(reader)
                 yield chunk
                 self._readers.took(reader, chunk)

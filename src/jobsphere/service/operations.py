@@ -7,16 +7,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.domain.access import Action
+from jobsphere.domain.errors import FailedPreconditionError, no_such
 from jobsphere.domain.job import Job, JobStatus, Phase
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import JobStore
-from jobsphere.domain.resource import Subject
+from jobsphere.domain.resource import Community, Project, Subject
 from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts, StoredFile
 from jobsphere.service.logs import Readers
 
 _HOLD_S = 2.0
+_REMOVALS = {OperationKind.DELETE_PROJECT, OperationKind.DELETE_COMMUNITY}
 _PHASE_CODES = {
     Phase.STAGE: "DATA_LOSS",
     Phase.IMAGE: "FAILED_PRECONDITION",
@@ -37,13 +39,17 @@ class OperationError:
 
 @dataclass(frozen=True, slots=True)
 class OperationStatus:
-    """An operation and what it tells now. ``job`` is there for operations of Execute."""
+    """An operation and what it tells now.
+
+    ``job`` is there for operations of Execute, ``resource`` for those that made or changed a project or a community.
+    """
 
     operation: Operation
     modified_at: datetime
     done: bool
     job: Job | None = None
     outputs: tuple[StoredFile, ...] = ()
+    resource: Project | Community | None = None
     error: OperationError | None = None
 
 
@@ -79,9 +85,10 @@ class Operations:
             NotFoundError: there is none of that id.
         """
         operation = await self._store.get_operation(operation_id)
-        await self._access.project(who, operation.project_id)
+        await self._require(who, operation, Action.JOB_VIEW)
         if operation.kind is not OperationKind.EXECUTE:
-            return OperationStatus(operation, operation.created_at, done=True)
+            resource = await self._resource(who, operation)
+            return OperationStatus(operation, operation.created_at, done=True, resource=resource)
         job = await self._store.get_job(operation.job_id)
         return self.describe(operation, job, done=job.status.terminal and await self._log_is_read(job))
 
@@ -93,7 +100,7 @@ class Operations:
             FailedPreconditionError: it is done.
         """
         operation = await self._store.get_operation(operation_id)
-        await self._access.project(who, operation.project_id)
+        await self._require(who, operation, Action.JOB_CANCEL)
         if operation.kind is not OperationKind.EXECUTE:
             raise FailedPreconditionError("the operation is done; there is nothing to cancel")
         await self._cancel(who, operation.job_id, "its operation was cancelled", False)
@@ -107,6 +114,26 @@ class Operations:
         files = () if job.data_cleared else job.artifacts.outputs
         outputs = self._artifacts.downloads(job.project_id, files)
         return OperationStatus(operation, modified, done=True, job=job, outputs=outputs, error=_error(job))
+
+    async def _require(self, who: Subject, operation: Operation, action: Action) -> None:
+        """Whoever may look at what the operation is about may look at it; what is gone, only who removed it."""
+        if operation.kind in _REMOVALS:
+            if not who.operator and who.id != operation.created_by:
+                raise no_such("operation", operation.id)
+        elif operation.community_id:
+            await self._access.require_community(
+                who, operation.community_id, Action.COMMUNITY_VIEW, "operation", operation.id
+            )
+        else:
+            await self._access.require(who, operation.project_id, action, "operation", operation.id)
+
+    async def _resource(self, who: Subject, operation: Operation) -> Project | Community | None:
+        """What the operation made or changed, as it is now."""
+        if operation.kind in {OperationKind.CREATE_PROJECT, OperationKind.UPDATE_PROJECT}:
+            return await self._access.project(who, operation.project_id, Action.PROJECT_VIEW)
+        if operation.kind in {OperationKind.CREATE_COMMUNITY, OperationKind.UPDATE_COMMUNITY}:
+            return await self._access.community(who, operation.community_id, Action.COMMUNITY_VIEW)
+        return None
 
     async def _log_is_read(self, job: Job) -> bool:
         """Wait a moment for the readers of the log: their client stops reading once the operation is done."""

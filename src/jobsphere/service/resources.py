@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic
 
+from jobsphere.domain.access import Action
 from jobsphere.domain.errors import NotFoundError, ResourceExhaustedError
 from jobsphere.domain.job import LIVE_STATUSES, Job
 from jobsphere.domain.ports import Clock, Ids, JobStore
@@ -33,22 +34,24 @@ class Resources(Generic[B]):
         self._kind = kind
         self._backing = backing
 
-    async def all(self, who: Subject, project_id: str) -> Sequence[Resource[B]]:
+    async def all(self, who: Subject, project_id: str, action: Action = Action.RESOURCE_VIEW) -> Sequence[Resource[B]]:
         """Those of the project, oldest first.
 
         Raises:
             NotFoundError: no such project.
         """
-        await self._backing.access.project(who, project_id)
+        await self._backing.access.project(who, project_id, action)
         return await self._backing.resources.list_resources(self._kind, project_id)
 
-    async def find(self, who: Subject, project_id: str, named: str) -> Resource[B]:
+    async def find(
+        self, who: Subject, project_id: str, named: str, action: Action = Action.RESOURCE_VIEW
+    ) -> Resource[B]:
         """The project's resource of that id or name.
 
         Raises:
             NotFoundError: no such project, or no such resource.
         """
-        for resource in await self.all(who, project_id):
+        for resource in await self.all(who, project_id, action):
             if named in (resource.id, resource.name):
                 return resource
         raise NotFoundError(f"the project {project_id} has no {self._kind.KIND} {named!r}")
@@ -61,7 +64,7 @@ class Resources(Generic[B]):
             FailedPreconditionError: live jobs use it; the text says which.
         """
         while True:
-            was = await self.find(who, project_id, named)
+            was = await self.find(who, project_id, named, Action.RESOURCE_CHANGE)
             await self._check_unused(was)
             if await self._backing.resources.delete_resource(was):
                 return was

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from jobsphere.domain.access import Action
 from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
 from jobsphere.domain.job import Job
 from jobsphere.domain.resource import Subject
@@ -27,7 +28,7 @@ class Secrets(Resources[Secret]):
             InvalidArgumentError: the name or the value cannot be a variable's.
             ResourceExhaustedError: the project has as many as it may.
         """
-        await self._backing.access.project(who, project_id)
+        await self._backing.access.project(who, project_id, Action.RESOURCE_CHANGE)
         check_secret(name, value)
         body = Secret(self._sealer.seal(project_id, value), self._backing.clock.now())
         resources = self._backing.resources

@@ -127,10 +127,6 @@ class FailingJobStore(Faults):
         """As the port says, or the fault."""
         return await self._call("get_operation", lambda: self._inner.get_operation(operation_id))
 
-    async def add_project(self, project: Project) -> None:
-        """As the port says, or the fault."""
-        await self._call("add_project", lambda: self._inner.add_project(project))
-
     async def get_project(self, project_id: str) -> Project:
         """As the port says, or the fault."""
         return await self._call("get_project", lambda: self._inner.get_project(project_id))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from jobsphere.domain.errors import AlreadyExistsError, NotFoundError
-from jobsphere.domain.job import Job, JobStatus
+from jobsphere.domain.errors import AlreadyExistsError, no_such
+from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobView
 from jobsphere.domain.resource import Project
@@ -112,11 +112,11 @@ class MemoryJobStore:
     async def get_operation(self, operation_id: str) -> Operation:
         """The operation."""
         if operation_id not in self._operations:
-            raise NotFoundError(f"there is no operation {operation_id!r}")
+            raise no_such("operation", operation_id)
         return self._operations[operation_id]
 
-    async def add_project(self, project: Project) -> None:
-        """Store a new project."""
+    def add_project(self, project: Project) -> None:
+        """Store a new project; for the store of teams."""
         names = {(p.community_id, p.name) for p in self._projects.values()}
         if project.id in self._projects or (project.community_id, project.name) in names:
             raise AlreadyExistsError(
@@ -127,12 +127,33 @@ class MemoryJobStore:
     async def get_project(self, project_id: str) -> Project:
         """The project."""
         if project_id not in self._projects:
-            raise NotFoundError(f"there is no project {project_id!r}")
+            raise no_such("project", project_id)
         return self._projects[project_id]
 
     async def list_projects(self, community_id: str | None = None) -> Sequence[Project]:
         """Projects, oldest first."""
         return [p for p in self._projects.values() if community_id in {None, p.community_id}]
+
+    def put_project(self, project: Project) -> None:
+        """Replace a project."""
+        self._projects[project.id] = project
+
+    def live_jobs(self, project_id: str) -> tuple[str, ...]:
+        """The ids of the project's jobs that are under way."""
+        jobs = [entry.job for entry in self._jobs.values() if entry.job.project_id == project_id]
+        return tuple(job.id for job in jobs if job.status in LIVE_STATUSES)
+
+    def forget_project(self, project_id: str) -> tuple[str, ...]:
+        """Remove a project and its jobs; gives their attempts."""
+        gone = [entry.job for entry in self._jobs.values() if entry.job.project_id == project_id]
+        for job in gone:
+            del self._jobs[job.id]
+        del self._projects[project_id]
+        return tuple(job.attempt.id for job in gone if job.attempt)
+
+    def forget_operations(self, those: Callable[[Operation], bool]) -> None:
+        """Remove operations."""
+        self._operations = {o.id: o for o in self._operations.values() if not those(o)}
 
     async def close(self) -> None:
         """Nothing is under way."""
@@ -142,7 +163,7 @@ class MemoryJobStore:
 
     def _entry(self, job_id: str) -> _Entry:
         if job_id not in self._jobs:
-            raise NotFoundError(f"there is no job {job_id!r}")
+            raise no_such("job", job_id)
         return self._jobs[job_id]
 
     def _same(self, was: Job) -> _Entry | None:

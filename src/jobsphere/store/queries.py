@@ -7,31 +7,18 @@ or in the tables run ``python -m jobsphere.store.queries``; a test fails until t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql.dml import Delete, Insert, Update
 
 from jobsphere.domain.job import JobStatus
+from jobsphere.store import access_queries
+from jobsphere.store.query import Query, names
 from jobsphere.store.tables import HAS_DATA, LIVE, job_blobs, jobs, operations, projects, resources, status_among
 
 FILE = Path(__file__).with_name("statements.json")
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """A query and, for one that writes, the columns that it sets."""
-
-    body: Select[Any] | Insert | Update | Delete
-    columns: Sequence[str] | None = None
-
-
-def _names(*table_columns: Any) -> list[str]:
-    return [column.name for column in table_columns if column.name != "seq"]
 
 
 SETTLED = (JobStatus.CREATING, *(status for status in JobStatus if status.terminal))
@@ -46,28 +33,28 @@ _SAME_AS_BEFORE = (
 
 # Writes.
 
-ADD_JOB = _Query(insert(jobs), _names(*jobs.c))
-UPDATE_JOB = _Query(update(jobs).where(*_SAME_AS_BEFORE), _CHANGING)
-DELETE_JOB = _Query(delete(jobs).where(*_SAME_AS_BEFORE))
-ADD_BLOB = _Query(sqlite.insert(job_blobs).on_conflict_do_nothing(), _names(*job_blobs.c))
-DELETE_BLOBS = _Query(delete(job_blobs).where(job_blobs.c.job_id == bindparam("job_id")))
-ADD_OPERATION = _Query(insert(operations), _names(*operations.c))
-DELETE_OPERATIONS = _Query(delete(operations).where(operations.c.job_id == bindparam("job_id")))
-ADD_PROJECT = _Query(insert(projects), _names(*projects.c))
+ADD_JOB = Query(insert(jobs), names(*jobs.c))
+UPDATE_JOB = Query(update(jobs).where(*_SAME_AS_BEFORE), _CHANGING)
+DELETE_JOB = Query(delete(jobs).where(*_SAME_AS_BEFORE))
+ADD_BLOB = Query(sqlite.insert(job_blobs).on_conflict_do_nothing(), names(*job_blobs.c))
+DELETE_BLOBS = Query(delete(job_blobs).where(job_blobs.c.job_id == bindparam("job_id")))
+ADD_OPERATION = Query(insert(operations), names(*operations.c))
+DELETE_OPERATIONS = Query(delete(operations).where(operations.c.job_id == bindparam("job_id")))
+ADD_PROJECT = Query(insert(projects), names(*projects.c))
 
 _SAME_RESOURCE = (
     resources.c.id == bindparam("was_id"),
     resources.c.kind == bindparam("was_kind"),
     resources.c.version == bindparam("was_version"),
 )
-ADD_RESOURCE = _Query(insert(resources), _names(*resources.c))
-UPDATE_RESOURCE = _Query(update(resources).where(*_SAME_RESOURCE), ("version", "body"))
-DELETE_RESOURCE = _Query(delete(resources).where(*_SAME_RESOURCE))
+ADD_RESOURCE = Query(insert(resources), names(*resources.c))
+UPDATE_RESOURCE = Query(update(resources).where(*_SAME_RESOURCE), ("version", "body"))
+DELETE_RESOURCE = Query(delete(resources).where(*_SAME_RESOURCE))
 
 # Reads. None has a limit: rows are made as they are fetched, and the reader stops when it has enough.
 
-VIEW_JOB = _Query(select(jobs.c.project_id, jobs.c.view).where(jobs.c.id == bindparam("id")))
-GET_JOB = _Query(select(jobs.c.id, jobs.c.record).where(jobs.c.id == bindparam("id")))
+VIEW_JOB = Query(select(jobs.c.project_id, jobs.c.view).where(jobs.c.id == bindparam("id")))
+GET_JOB = Query(select(jobs.c.id, jobs.c.record).where(jobs.c.id == bindparam("id")))
 
 
 def _page() -> Select[Any]:
@@ -78,8 +65,8 @@ def _page() -> Select[Any]:
     )
 
 
-PAGE = _Query(_page())
-PAGE_BY_STATUS = _Query(_page().where(jobs.c.status == bindparam("status")))
+PAGE = Query(_page())
+PAGE_BY_STATUS = Query(_page().where(jobs.c.status == bindparam("status")))
 
 
 def _in_status() -> Select[Any]:
@@ -90,19 +77,19 @@ def _in_status() -> Select[Any]:
     )
 
 
-JOBS_LIVE = _Query(_in_status().where(LIVE))
-JOBS_IN = _Query(_in_status())
-EXPIRED_JOBS = _Query(
+JOBS_LIVE = Query(_in_status().where(LIVE))
+JOBS_IN = Query(_in_status())
+EXPIRED_JOBS = Query(
     select(jobs.c.id, jobs.c.record)
     .where(HAS_DATA, jobs.c.data_expires_at <= bindparam("now"), status_among(SETTLED))
     .order_by(jobs.c.data_expires_at)
 )
-JOBS_WITH_DATA = _Query(
+JOBS_WITH_DATA = Query(
     select(jobs.c.id, jobs.c.record)
     .where(HAS_DATA, jobs.c.project_id == bindparam("project_id"), status_among(SETTLED))
     .order_by(jobs.c.seq)
 )
-REFERS = _Query(
+REFERS = Query(
     select(job_blobs.c.sha256).where(
         job_blobs.c.project_id == bindparam("project_id"), job_blobs.c.sha256 == bindparam("sha256")
     )
@@ -115,8 +102,9 @@ _OPERATION = (
     operations.c.job_id,
     operations.c.created_at,
     operations.c.created_by,
+    operations.c.community_id,
 )
-GET_OPERATION = _Query(select(*_OPERATION).where(operations.c.id == bindparam("id")))
+GET_OPERATION = Query(select(*_OPERATION).where(operations.c.id == bindparam("id")))
 
 _PROJECT = (
     projects.c.id,
@@ -125,10 +113,11 @@ _PROJECT = (
     projects.c.created_at,
     projects.c.created_by_id,
     projects.c.description,
+    projects.c.details,
 )
-GET_PROJECT = _Query(select(*_PROJECT).where(projects.c.id == bindparam("id")))
-LIST_PROJECTS = _Query(select(*_PROJECT).order_by(projects.c.seq))
-LIST_PROJECTS_OF = _Query(
+GET_PROJECT = Query(select(*_PROJECT).where(projects.c.id == bindparam("id")))
+LIST_PROJECTS = Query(select(*_PROJECT).order_by(projects.c.seq))
+LIST_PROJECTS_OF = Query(
     select(*_PROJECT).where(projects.c.community_id == bindparam("community_id")).order_by(projects.c.seq)
 )
 
@@ -143,21 +132,17 @@ _RESOURCE = (
 )
 _OF_KIND = resources.c.kind == bindparam("kind")
 _OF_PROJECT = resources.c.project_id == bindparam("project_id")
-GET_RESOURCE = _Query(select(*_RESOURCE).where(resources.c.id == bindparam("id"), _OF_KIND))
-FIND_RESOURCE = _Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND, resources.c.name == bindparam("name")))
-LIST_RESOURCES_OF = _Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND).order_by(resources.c.seq))
-LIST_RESOURCES = _Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.seq))
+GET_RESOURCE = Query(select(*_RESOURCE).where(resources.c.id == bindparam("id"), _OF_KIND))
+FIND_RESOURCE = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND, resources.c.name == bindparam("name")))
+LIST_RESOURCES_OF = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND).order_by(resources.c.seq))
+LIST_RESOURCES = Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.seq))
 
 
 def compiled() -> str:
     """The content of ``statements.json``: by name, the text and the names of its values in order."""
-    queries = {name: value for name, value in globals().items() if isinstance(value, _Query)}
-    return json.dumps({name: _compile(query) for name, query in queries.items()}, indent=1) + "\n"
-
-
-def _compile(query: _Query) -> tuple[str, list[str]]:
-    text: Any = query.body.compile(dialect=sqlite.dialect(), column_keys=query.columns)
-    return " ".join(str(text).split()), list(text.positiontup or ())
+    everything = globals() | vars(access_queries)
+    queries = {name: value.compiled() for name, value in everything.items() if isinstance(value, Query)}
+    return json.dumps(queries, indent=1) + "\n"
 
 
 if __name__ == "__main__":

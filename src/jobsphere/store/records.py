@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -84,13 +86,15 @@ def operation_row(operation: Operation) -> Row:
         "job_id": operation.job_id,
         "created_at": to_micros(operation.created_at),
         "created_by": operation.created_by,
+        "community_id": operation.community_id,
     }
 
 
 def to_operation(row: Sequence[Any]) -> Operation:
     """The operation of a row of GET_OPERATION."""
-    operation_id, kind, project_id, job_id, created_at, created_by = row
-    return Operation(operation_id, OperationKind(kind), project_id, job_id, from_micros(created_at), created_by)
+    operation_id, kind, project_id, job_id, created_at, created_by, community_id = row
+    at = from_micros(created_at)
+    return Operation(operation_id, OperationKind(kind), project_id, job_id, at, created_by, community_id)
 
 
 def project_row(project: Project) -> Row:
@@ -102,10 +106,32 @@ def project_row(project: Project) -> Row:
         "created_at": to_micros(project.created_at),
         "created_by_id": project.created_by_id,
         "description": project.description,
+        "details": json.dumps(_project_details(project)),
     }
 
 
 def to_project(row: Sequence[Any]) -> Project:
     """The project of a row of GET_PROJECT."""
-    project_id, name, community_id, created_at, created_by_id, description = row
-    return Project(project_id, name, community_id, from_micros(created_at), created_by_id, description)
+    project_id, name, community_id, created_at, created_by_id, description, details = row
+    more: dict[str, Any] = json.loads(details)
+    return Project(
+        project_id,
+        name,
+        community_id,
+        from_micros(created_at),
+        created_by_id,
+        description,
+        labels=tuple(more.get("labels", {}).items()),
+        settings=base64.b64decode(more.get("settings", "")),
+        limits=base64.b64decode(more.get("limits", "")),
+    )
+
+
+def _project_details(project: Project) -> dict[str, object]:
+    """What no query looks at; what is empty is left out."""
+    details: dict[str, object] = {
+        "labels": dict(project.labels),
+        "settings": base64.b64encode(project.settings).decode(),
+        "limits": base64.b64encode(project.limits).decode(),
+    }
+    return {name: value for name, value in details.items() if value}

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from datetime import datetime
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import structlog
 
-from jobsphere.domain.errors import CorruptedError, NotFoundError, UnavailableError
+from jobsphere.domain.errors import CorruptedError, NotFoundError, UnavailableError, no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobView
@@ -27,23 +27,23 @@ from jobsphere.domain.resource import Project
 from jobsphere.store import statements as sql
 from jobsphere.store import writes
 from jobsphere.store.connection import BUSY_TIMEOUT_S, connect_reader, connect_writer, translated
+from jobsphere.store.reads import Reads, translating
 from jobsphere.store.records import (
     Row,
     blob_rows,
     job_row,
     load,
     operation_row,
-    project_row,
     to_micros,
     to_operation,
     to_project,
 )
 from jobsphere.store.resources import SqliteResourceStore
 from jobsphere.store.schema import ensure_schema
-from jobsphere.store.statements import Statement
 from jobsphere.store.tokens import page_token, read_token
 from jobsphere.store.writer import GroupWriter
 
+T = TypeVar("T")
 Encode = Callable[[Job], bytes]
 """A job in its published encoding: what :meth:`SqliteJobStore.view_job` and pages give back."""
 
@@ -58,7 +58,7 @@ class SqliteJobStore:
     """
 
     def __init__(self, reader: sqlite3.Connection, writer: GroupWriter, encode: Encode) -> None:
-        self._reader = reader
+        self._reads = Reads(reader)
         self._execute = reader.execute
         self._writer = writer
         self._encode = encode
@@ -79,7 +79,7 @@ class SqliteJobStore:
             UnavailableError, CorruptedError, ResourceExhaustedError: it cannot be opened.
         """
         try:
-            with _translating(), ExitStack() as undo:
+            with translating(), ExitStack() as undo:
                 connection = undo.enter_context(closing(connect_writer(path, busy_timeout_s)))
                 ensure_schema(path, connection)
                 store = cls(connect_reader(path), GroupWriter(connection), encode)
@@ -88,6 +88,10 @@ class SqliteJobStore:
         except OSError as error:
             raise UnavailableError(f"the database {path} cannot be opened: {error.strerror}") from error
 
+    def beside(self, other: Callable[[Reads, GroupWriter], T]) -> T:
+        """Another store on the same file, with the same connections: this one's :meth:`close` ends it too."""
+        return other(self._reads, self._writer)
+
     async def add_job(self, job: Job, operation: Operation) -> None:
         """Store a new job with its operation."""
         row, blobs = job_row(job, self._encode(job)), _references(job)
@@ -95,7 +99,7 @@ class SqliteJobStore:
 
     async def get_job(self, job_id: str) -> Job:
         """The job as last stored."""
-        row = self._one(sql.GET_JOB, job_id)
+        row = self._reads.one(sql.GET_JOB, job_id)
         if row is None:
             raise _no_job(job_id)
         return load(*row)
@@ -125,12 +129,12 @@ class SqliteJobStore:
     async def page_jobs(self, project_id: str, statuses: Sequence[JobStatus] | None, limit: int, token: str) -> JobPage:
         """One page, newest first; as fast on the last page and for a rare status as on the first."""
         values: Row = {"project_id": project_id, "before": read_token(token)}
-        with _translating(), ExitStack() as stack:
+        with translating(), ExitStack() as stack:
             if statuses is None:
-                ranges = [self._rows(stack, sql.PAGE, values)]
+                ranges = [self._reads.rows(stack, sql.PAGE, values)]
             else:
                 by_status = sql.PAGE_BY_STATUS
-                ranges = [self._rows(stack, by_status, values | {"status": s.value}) for s in set(statuses)]
+                ranges = [self._reads.rows(stack, by_status, values | {"status": s.value}) for s in set(statuses)]
             newest_first = heapq.merge(*ranges, key=itemgetter(0), reverse=True)
             rows = list(islice(newest_first, limit + 1))
         views = tuple(JobView(project, body) for _, project, body in rows[:limit])
@@ -141,23 +145,23 @@ class SqliteJobStore:
         rows: list[tuple[int, str, bytes]] = []
         for status in set(statuses):
             statement = sql.JOBS_LIVE if status in LIVE_STATUSES else sql.JOBS_IN
-            rows += self._all(statement, {"status": status.value})
+            rows += self._reads.all(statement, {"status": status.value})
         rows.sort(key=itemgetter(0))
         return _readable((job_id, record) for _, job_id, record in rows)
 
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:
         """Settled jobs whose data has expired, the longest expired first."""
-        with _translating(), ExitStack() as stack:
-            rows = self._rows(stack, sql.EXPIRED_JOBS, {"now": to_micros(now)})
+        with translating(), ExitStack() as stack:
+            rows = self._reads.rows(stack, sql.EXPIRED_JOBS, {"now": to_micros(now)})
             return _readable(islice(rows, limit))
 
     async def jobs_with_data(self, project_id: str) -> Sequence[Job]:
         """Settled jobs of the project whose data is not cleared, oldest first."""
-        return _readable(self._all(sql.JOBS_WITH_DATA, {"project_id": project_id}))
+        return _readable(self._reads.all(sql.JOBS_WITH_DATA, {"project_id": project_id}))
 
     async def unreferenced(self, project_id: str, sha256s: Iterable[str]) -> set[str]:
         """Those of the hashes that no job of the project refers to."""
-        return {sha256 for sha256 in set(sha256s) if self._one(sql.REFERS, project_id, sha256) is None}
+        return {sha256 for sha256 in set(sha256s) if self._reads.one(sql.REFERS, project_id, sha256) is None}
 
     async def add_operation(self, operation: Operation) -> None:
         """Store an operation that changes nothing else."""
@@ -165,56 +169,32 @@ class SqliteJobStore:
 
     async def get_operation(self, operation_id: str) -> Operation:
         """The operation."""
-        row = self._one(sql.GET_OPERATION, operation_id)
+        row = self._reads.one(sql.GET_OPERATION, operation_id)
         if row is None:
-            raise NotFoundError(f"there is no operation {operation_id!r}")
+            raise no_such("operation", operation_id)
         return to_operation(row)
-
-    async def add_project(self, project: Project) -> None:
-        """Store a new project."""
-        await self._writer.write(writes.add_project(project_row(project)))
 
     async def get_project(self, project_id: str) -> Project:
         """The project."""
-        row = self._one(sql.GET_PROJECT, project_id)
+        row = self._reads.one(sql.GET_PROJECT, project_id)
         if row is None:
-            raise NotFoundError(f"there is no project {project_id!r}")
+            raise no_such("project", project_id)
         return to_project(row)
 
     async def list_projects(self, community_id: str | None = None) -> Sequence[Project]:
         """Projects, oldest first."""
         if community_id is None:
-            return [to_project(row) for row in self._all(sql.LIST_PROJECTS, {})]
-        return [to_project(row) for row in self._all(sql.LIST_PROJECTS_OF, {"community_id": community_id})]
+            return [to_project(row) for row in self._reads.all(sql.LIST_PROJECTS, {})]
+        return [to_project(row) for row in self._reads.all(sql.LIST_PROJECTS_OF, {"community_id": community_id})]
 
     async def close(self) -> None:
         """Commit what is under way and let go of the file. A repeat does nothing."""
-        self._reader.close()
+        self._reads.close()
         await self._writer.close()
-
-    def _one(self, statement: Statement, *values: str) -> tuple[Any, ...] | None:
-        with _translating(), closing(self._execute(statement.sql, values)) as cursor:
-            return cursor.fetchone()
-
-    def _all(self, statement: Statement, values: Row) -> list[Any]:
-        with _translating():
-            return self._execute(statement.sql, statement.bind(values)).fetchall()
-
-    def _rows(self, stack: ExitStack, statement: Statement, values: Row) -> Iterator[Any]:
-        """Rows as they are asked for. The stack ends the read: one left open would keep the log from being cut."""
-        return stack.enter_context(closing(self._execute(statement.sql, statement.bind(values))))
-
-
-@contextmanager
-def _translating() -> Generator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise translated(error) from error
 
 
 def _no_job(job_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no job {job_id!r}")
+    return no_such("job", job_id)
 
 
 def _references(job: Job) -> list[Row]:

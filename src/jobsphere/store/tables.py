@@ -24,18 +24,19 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     literal_column,
+    text,
 )
 
 from jobsphere.domain.job import LIVE_STATUSES, JobStatus
 
 metadata = MetaData()
 
-_SEQ = BigInteger().with_variant(Integer, "sqlite")
+SEQ = BigInteger().with_variant(Integer, "sqlite")
 
 jobs = Table(
     "jobs",
     metadata,
-    Column("seq", _SEQ, primary_key=True),
+    Column("seq", SEQ, primary_key=True),
     Column("id", String(64), nullable=False, unique=True),
     Column("project_id", String(64), nullable=False),
     Column("status", String(32), nullable=False),
@@ -70,19 +71,21 @@ operations = Table(
     Column("job_id", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", String(256), nullable=False),
+    Column("community_id", String(64), nullable=False, server_default=text("''")),
     sqlite_with_rowid=False,
 )
 
 projects = Table(
     "projects",
     metadata,
-    Column("seq", _SEQ, primary_key=True),
+    Column("seq", SEQ, primary_key=True),
     Column("id", String(64), nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("community_id", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("created_by_id", String(256), nullable=False),
     Column("description", Text, nullable=False),
+    Column("details", Text, nullable=False, server_default=text("'{}'")),
     UniqueConstraint("community_id", "name"),
     sqlite_autoincrement=True,
 )
@@ -90,7 +93,7 @@ projects = Table(
 resources = Table(
     "resources",
     metadata,
-    Column("seq", _SEQ, primary_key=True),
+    Column("seq", SEQ, primary_key=True),
     Column("id", String(64), nullable=False, unique=True),
     Column("project_id", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
@@ -119,3 +122,4 @@ Index("jobs_expiry", jobs.c.data_expires_at, sqlite_where=HAS_DATA, postgresql_w
 Index("jobs_with_data", jobs.c.project_id, jobs.c.seq, sqlite_where=HAS_DATA, postgresql_where=HAS_DATA)
 Index("job_blobs_by_hash", job_blobs.c.project_id, job_blobs.c.sha256)
 Index("operations_by_job", operations.c.job_id)
+Index("operations_by_project", operations.c.project_id)

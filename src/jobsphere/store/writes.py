@@ -17,9 +17,9 @@ def add_job(job: Row, blobs: Sequence[Row], operation: Row) -> Work[None]:
     """A new job with its references and the operation of its call."""
 
     def work(connection: sqlite3.Connection) -> None:
-        _add(connection, sql.ADD_JOB, job, f"there is a job {job['id']} already")
+        add_row(connection, sql.ADD_JOB, job, f"there is a job {job['id']} already")
         _refer(connection, blobs)
-        _add_operation(connection, operation)
+        store_operation(connection, operation)
 
     return work
 
@@ -28,13 +28,13 @@ def update_job(was: Job, new: Row, blobs: Sequence[Row], operation: Row | None) 
     """Replace the job if it is still ``was``; ``blobs`` are references to add. Cleared data takes all of them away."""
 
     def work(connection: sqlite3.Connection) -> bool:
-        if _run(connection, sql.UPDATE_JOB, new | _guard(was)) == 0:
+        if run(connection, sql.UPDATE_JOB, new | _guard(was)) == 0:
             return False
         if new["data_cleared"]:
-            _run(connection, sql.DELETE_BLOBS, {"job_id": was.id})
+            run(connection, sql.DELETE_BLOBS, {"job_id": was.id})
         _refer(connection, blobs)
         if operation is not None:
-            _add_operation(connection, operation)
+            store_operation(connection, operation)
         return True
 
     return work
@@ -44,11 +44,11 @@ def delete_job(was: Job, operation: Row) -> Work[bool]:
     """Remove the job, its references and its operations if it is still ``was``; ``operation`` stays."""
 
     def work(connection: sqlite3.Connection) -> bool:
-        if _run(connection, sql.DELETE_JOB, _guard(was)) == 0:
+        if run(connection, sql.DELETE_JOB, _guard(was)) == 0:
             return False
-        _run(connection, sql.DELETE_BLOBS, {"job_id": was.id})
-        _run(connection, sql.DELETE_OPERATIONS, {"job_id": was.id})
-        _add_operation(connection, operation)
+        run(connection, sql.DELETE_BLOBS, {"job_id": was.id})
+        run(connection, sql.DELETE_OPERATIONS, {"job_id": was.id})
+        store_operation(connection, operation)
         return True
 
     return work
@@ -56,20 +56,15 @@ def delete_job(was: Job, operation: Row) -> Work[bool]:
 
 def add_operation(operation: Row) -> Work[None]:
     """An operation alone."""
-    return lambda connection: _add_operation(connection, operation)
-
-
-def add_project(project: Row) -> Work[None]:
-    """A new project."""
-    taken = f"there is a project {project['name']!r} in this community already, or one of its id"
-    return lambda connection: _add(connection, sql.ADD_PROJECT, project, taken)
+    return lambda connection: store_operation(connection, operation)
 
 
 def _guard(was: Job) -> Row:
     return {"was_id": was.id, "was_version": was.version, "was_status": was.status.value}
 
 
-def _run(connection: sqlite3.Connection, statement: Statement, values: Row) -> int:
+def run(connection: sqlite3.Connection, statement: Statement, values: Row) -> int:
+    """Run a statement within somebody's transaction; how many rows it changed."""
     return connection.execute(statement.sql, statement.bind(values)).rowcount
 
 
@@ -77,12 +72,18 @@ def _refer(connection: sqlite3.Connection, blobs: Sequence[Row]) -> None:
     connection.executemany(sql.ADD_BLOB.sql, [sql.ADD_BLOB.bind(row) for row in blobs])
 
 
-def _add_operation(connection: sqlite3.Connection, operation: Row) -> None:
-    _add(connection, sql.ADD_OPERATION, operation, f"there is an operation {operation['id']} already")
+def store_operation(connection: sqlite3.Connection, operation: Row) -> None:
+    """Add an operation within somebody's transaction."""
+    add_row(connection, sql.ADD_OPERATION, operation, f"there is an operation {operation['id']} already")
 
 
-def _add(connection: sqlite3.Connection, statement: Statement, row: Row, taken: str) -> None:
+def add_row(connection: sqlite3.Connection, statement: Statement, row: Row, taken: str) -> None:
+    """Add a row within somebody's transaction.
+
+    Raises:
+        AlreadyExistsError: with the text ``taken``: one of its keys is there already.
+    """
     try:
-        _run(connection, statement, row)
+        run(connection, statement, row)
     except sqlite3.IntegrityError as error:
         raise AlreadyExistsError(taken) from error

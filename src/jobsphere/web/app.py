@@ -40,8 +40,16 @@ _STATUSES: dict[type[JobsphereError], int] = {
 _log = structlog.get_logger("jobsphere.web")
 
 
+async def _any_project(_: str) -> None:
+    """Every project is taken for known."""
+
+
 def build_app(
-    signer: UrlSigner, blobs: BlobStore, ready: Callable[[], bool], idle_timeout_s: float = 60.0
+    signer: UrlSigner,
+    blobs: BlobStore,
+    ready: Callable[[], bool],
+    idle_timeout_s: float = 60.0,
+    known: Callable[[str], Awaitable[object]] = _any_project,
 ) -> web.Application:
     """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
 
@@ -50,9 +58,10 @@ def build_app(
         blobs: Where bytes go to and come from.
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
+        known: Raises NotFoundError for a project that is gone: a URL may outlive it.
     """
     app = web.Application(middlewares=[_plain_errors])
-    handlers = Blobs(signer, blobs, idle_timeout_s)
+    handlers = Blobs(signer, blobs, idle_timeout_s, known)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)

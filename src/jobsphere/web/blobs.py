@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import web
@@ -18,10 +18,17 @@ SEND_CHUNK_BYTES = 1 << 20
 class Blobs:
     """The handlers of ``/v1/blobs/{project}/{sha256}``. What they may do is in the URL's grant and nowhere else."""
 
-    def __init__(self, signer: UrlSigner, blobs: BlobStore, idle_timeout_s: float) -> None:
+    def __init__(
+        self,
+        signer: UrlSigner,
+        blobs: BlobStore,
+        idle_timeout_s: float,
+        known: Callable[[str], Awaitable[object]],
+    ) -> None:
         self._signer = signer
         self._blobs = blobs
         self._idle_timeout_s = idle_timeout_s
+        self._known = known
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a blob in; a repeat is fine. Without a ``Content-Length`` (chunked) the grant alone says how much."""
@@ -30,6 +37,7 @@ class Blobs:
             raise InvalidArgumentError(
                 f"the request has {request.content_length} bytes, while {grant.size_bytes} were announced"
             )
+        await self._known(grant.project_id)
         await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
         return web.Response(status=200)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from jobsphere.store.tables import metadata
+from jobsphere.store.access_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,128 @@
+"""The operator's desk: what concerns teams and access rather than single jobs.
+
+A server has one; so has each of the operator's commands, which works beside a running server or without one. What a
+command changes is written to the audit log as a call is.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from jobsphere.api.codec import encode_job
+from jobsphere.api.errors import code_of
+from jobsphere.blob.local import LocalBlobStore
+from jobsphere.domain.access_ports import AccountStore
+from jobsphere.domain.resource import Subject
+from jobsphere.runner.local import LocalRunner
+from jobsphere.service.access import Access
+from jobsphere.service.accounts import Accounts
+from jobsphere.service.audit import OK, Audit
+from jobsphere.service.communities import Communities
+from jobsphere.service.data import JobData
+from jobsphere.service.grants import Grants
+from jobsphere.service.identity import operator
+from jobsphere.service.projects import Projects
+from jobsphere.service.trail import begin
+from jobsphere.store.access import SqliteAccounts, SqliteAudit, SqliteTeams
+from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.system import RandomIds, SystemClock
+
+T = TypeVar("T")
+ORIGIN = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The use cases of teams and access."""
+
+    access: Access
+    projects: Projects
+    communities: Communities
+    grants: Grants
+    accounts: Accounts
+    audit: Audit
+    account_store: AccountStore
+
+
+def local_subject() -> Subject:
+    """The operator: the user that this process runs as."""
+    try:
+        return operator(getpass.getuser())
+    except (KeyError, OSError):
+        return operator(f"uid-{os.getuid()}")
+
+
+def desk_of(store: SqliteJobStore, drop: Callable[[str, Sequence[str]], Awaitable[None]]) -> Desk:
+    """The desk of an open store. ``drop``: frees the files of a project that is deleted, and of those attempts."""
+    clock, ids = SystemClock(), RandomIds()
+    teams, accounts = store.beside(SqliteTeams), store.beside(SqliteAccounts)
+    access = Access(store, teams, accounts)
+    communities = Communities(teams, access, clock, ids)
+    return Desk(
+        access,
+        Projects(store, teams, communities, access, drop, clock, ids),
+        communities,
+        Grants(accounts, access, clock, ids),
+        Accounts(accounts, clock, ids),
+        Audit(store.beside(SqliteAudit), clock),
+        accounts,
+    )
+
+
+async def default_project_id(data_dir: Path) -> str:
+    """The id of the default project."""
+    return (await read(data_dir, lambda desk, who: desk.projects.ensure_default(who))).id
+
+
+async def read(data_dir: Path, work: Callable[[Desk, Subject], Awaitable[T]]) -> T:
+    """Do some reading as the operator: ``work(desk, operator)``."""
+    async with _opened(data_dir) as desk:
+        return await work(desk, local_subject())
+
+
+async def change(
+    data_dir: Path, action: str, ids: Sequence[tuple[str, str]], work: Callable[[Desk, Subject], Awaitable[T]]
+) -> T:
+    """Do something as the operator, and write it to the audit log, whatever becomes of it.
+
+    Args:
+        data_dir: The data directory, whose server may run.
+        action: What it is called there.
+        ids: What it is done to, by name.
+        work: ``work(desk, operator)``.
+    """
+    async with _opened(data_dir) as desk:
+        trail, who, result = begin(), local_subject(), OK
+        try:
+            return await work(desk, who)
+        except Exception as error:
+            result = code_of(error).name
+            raise
+        finally:
+            await desk.audit.record(who, action, ids, trail, ORIGIN, result)
+
+
+@asynccontextmanager
+async def _opened(data_dir: Path) -> AsyncGenerator[Desk]:
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+
+    async def drop(project_id: str, attempts: Sequence[str]) -> None:
+        runner = LocalRunner(data_dir, "", ())
+        try:
+            await JobData(store, LocalBlobStore(data_dir / "blobs"), runner, SystemClock()).drop(project_id, attempts)
+        finally:
+            await runner.close()
+
+    try:
+        desk = desk_of(store, drop)
+        await desk.projects.ensure_default(local_subject())
+        yield desk
+    finally:
+        await store.close()
