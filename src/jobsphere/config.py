@@ -115,6 +115,10 @@ class Settings(BaseSettings):
     """How long a pull may take, in seconds."""
     images: dict[str, ImageSetting] = Field(default_factory=dict)
     """The images that jobs name by an id: ``[images] "system-python-3-10" = {image = "docker.io/python:3.10"}``."""
+    secret_key_file: Path | None = None
+    """The file with the keys that seal secrets; by default ``secret.keys`` in the data directory, if there is one."""
+    mask_secrets: bool = False
+    """Whether values of secrets are replaced by asterisks in the logs of jobs."""
     python_search_path: tuple[str, ...] = ()
     """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
     conda_channel_alias: Annotated[str, Field(pattern=r"^(https?|file)://[^\s@]+$")] = "https://conda.anaconda.org"

@@ -7,6 +7,7 @@ and what a supervisor needs, and no more: every supervisor is a fork of it.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from jobsphere.blob.paths import blob_path
@@ -44,9 +45,9 @@ def main(argv: list[str] | None = None) -> None:
         return open_builder(data, search_path, options.conda_channel_alias or DEFAULT_ALIAS)
 
     def unseal(project_id: str, sealed: str) -> str:
-        from jobsphere.secretbox import SecretBox  # only a private image pays for it
+        from jobsphere.secretbox import Keys  # only who has secrets pays for it
 
-        return SecretBox((data / "key").read_bytes()).open(project_id, sealed)
+        return Keys.of_node(data, os.environ).box().open(project_id, sealed)
 
     spawner.serve(str(data / "run"), Supervisor(source, builder, unseal, str(volume)).carry, options.idle)
 

@@ -20,7 +20,10 @@ from jobsphere.api.codec import encode_job
 from jobsphere.api.proxy import Proxy
 from jobsphere.api.server import GrpcServer, Services
 from jobsphere.api.tls import TlsFiles, ensure_certificates
+from jobsphere.blob.datasets import FOLDER as DATASETS
+from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
+from jobsphere.blob.project_disk import ProjectDisk, remove_disks
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
 from jobsphere.desk import desk_of, local_subject
@@ -28,6 +31,8 @@ from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.engine.engine import Engine
+from jobsphere.engine.products import Products
+from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
@@ -35,14 +40,17 @@ from jobsphere.machine import instance_types_of
 from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
-from jobsphere.secretbox import SecretBox
+from jobsphere.secretbox import Keys
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.data import JobData
+from jobsphere.service.datasets import Datasets
 from jobsphere.service.identity import Identity
+from jobsphere.service.images import ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
+from jobsphere.service.resources import Backing
 from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
@@ -136,7 +144,9 @@ class Server:
         store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
         stack.push_async_callback(store.close)
         blobs = LocalBlobStore(data_dir / "blobs")
-        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings))
+        keys = keys_of(settings, data_dir)
+        keys.box()  # a key that is none is told now
+        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings), keys.for_node())
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
@@ -149,7 +159,8 @@ class Server:
         tokens, provider = Tokens(key, clock), provider_of(settings)
         identity = Identity(tokens, settings.tokens_required, local_subject().id, desk.account_store, clock, provider)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
-        images = images_of(settings, key)
+        dataset_files = LocalDatasets(data_dir / DATASETS)
+        images = ProjectImages(images_of(settings, keys), store.resources)
         types = instance_types_of(settings, storage_of(settings, data_dir))
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
@@ -162,13 +173,25 @@ class Server:
             changes.publish,
             types,
             _LOOK_AGAIN_S,
+            Provisioner(
+                store.resources,
+                images,
+                lambda p: ProjectDisk(data_dir, p).folder(),
+                dataset_files,
+                settings.mask_secrets,
+            ),
+            Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
-            images,
         )
-        jobs = Jobs(store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types)
+        jobs = Jobs(
+            store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types, store.resources
+        )
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
         await data.sweep()
+        datasets = Datasets(Backing(store.resources, store, access, clock, ids), dataset_files)
+        await datasets.sweep()
+        remove_disks(data_dir, {project.id for project in await store.list_projects()})
         await engine.start()
         stack.push_async_callback(engine.stop)
         self._engine = engine
@@ -180,7 +203,7 @@ class Server:
         names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", names)
         services = Services(
-            jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit
+            jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
         )
         origins = Origins()
         grpc_port = await self._serve_grpc(services, tls, origins)
@@ -253,7 +276,13 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
     return None
 
 
-def images_of(settings: Settings, key: bytes) -> EngineImages:
+def keys_of(settings: Settings, data_dir: Path) -> Keys:
+    """The keys that seal secrets."""
+    file = settings.secret_key_file
+    return Keys(data_dir, file.expanduser().absolute() if file else None, os.environ)
+
+
+def images_of(settings: Settings, keys: Keys) -> EngineImages:
     """The images that jobs may run in: the engine is looked for when the first of them asks."""
     known = {name: setting.image for name, setting in settings.images.items()}
     how = EngineSettings(
@@ -264,7 +293,7 @@ def images_of(settings: Settings, key: bytes) -> EngineImages:
         settings.image_pull_timeout_s,
         settings.network,
     )
-    return EngineImages(known, how, SecretBox(key).seal)
+    return EngineImages(known, how, keys.seal)
 
 
 def storage_of(settings: Settings, data_dir: Path) -> Path:

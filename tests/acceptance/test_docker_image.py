@@ -14,6 +14,7 @@ import pytest
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
 from tests.acceptance.jobfiles import execute, run_dir, write_job
+from tests.commands import jobsphere
 from tests.grpc_client import Api
 from tests.integration.bench import Index, serving
 from tests.integration.containers import PASSWORD, PYTHON, TINY, USER, Podman, missing, podman_in, registry_in
@@ -116,6 +117,38 @@ def test_a_password_is_nowhere_in_clear(tmp_path: Path, podman: Podman) -> None:
         kept = {p: p.read_bytes() for p in [*files, tmp_path / "data.log"]}
         for secret in (PASSWORD, "wrong-and-planted"):
             assert [p for p, data in kept.items() if secret.encode() in data] == []
+
+
+def test_a_login_by_a_secret_of_the_project(tmp_path: Path, podman: Podman) -> None:
+    configure(tmp_path / "data", podman)
+    with registry_in(tmp_path / "registry") as registry:
+        reference = registry.push(podman, "team/private:1")
+        (tmp_path / "password").write_text(PASSWORD)
+        login = f"{{image: {reference}, username: {USER}, password: {{secret-id: REG_PASSWORD}}}}"
+        folder = write_job(
+            tmp_path / "job", f"cmd: echo length $(echo $REG_PASSWORD | wc -c)\nenv:\n  docker: {login}\n"
+        )
+        environ = {"CONTAINERS_REGISTRIES_CONF": str(registry.conf)}
+        with live_server(tmp_path / "data", environ=environ) as server:
+            client = server.client()
+            words = execute(client, folder, code=1)
+            assert "no secret 'REG_PASSWORD'; set it with `jobsphere secret set REG_PASSWORD --project" in words
+            jobsphere(server.data_dir, "secret", "set", "REG_PASSWORD", value=PASSWORD.encode())
+
+            assert f"length {len(PASSWORD) + 1}" in execute(client, folder)
+            podman("rmi", "--force", reference)
+            options = ("--username", USER, "--password-file", str(tmp_path / "password"))
+            image_id = jobsphere(server.data_dir, "image", "add", "mine", reference, *options).strip()
+            by_id = write_job(tmp_path / "by-id", f"cmd: echo by id\nenv:\n  docker: {image_id}\n")
+            assert "by id" in execute(client, by_id)
+            listed = jobsphere(server.data_dir, "image", "list", "--json")
+            assert (json.loads(listed)[0]["image"], PASSWORD in listed) == (reference, False)
+            jobsphere(server.data_dir, "image", "delete", "mine")
+            words = execute(client, by_id, code=1)
+            assert f"no image '{image_id}'; there are: system-python-3-10" in words
+        files = [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
+        kept = {p: p.read_bytes() for p in [*files, tmp_path / "data.log"]}
+        assert [p for p, data in kept.items() if PASSWORD.encode() in data] == []
 
 
 def test_a_container_is_found_again_by_the_next_server(tmp_path: Path, podman: Podman) -> None:

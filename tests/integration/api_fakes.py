@@ -168,6 +168,15 @@ class FakeProjects:
         return [PROJECT], ""
 
 
+class FakeDatasets:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def activate(self, who: Subject, project_id: str, dataset_id: str) -> Operation:
+        self._recorder.note("activate", who.id, project_id, dataset_id)
+        return operation(OperationKind.ACTIVATE_DATASET)
+
+
 class FakeIdentity:
     good = TOKEN
 
@@ -193,4 +202,5 @@ class Fakes:
     def services(self) -> Services:
         projects = FakeProjects(self.recorder)
         fakes = (self.jobs, FakeOperations(self.recorder), self.logs, projects, object(), object(), self.identity)
-        return Services(*(cast("Any", f) for f in fakes), Audit(self.audit, StandingClock()))
+        audit, datasets = Audit(self.audit, StandingClock()), cast("Any", FakeDatasets(self.recorder))
+        return Services(*(cast("Any", f) for f in fakes), audit, datasets)

@@ -69,7 +69,18 @@ async def until(what) -> None:
 
 async def test_an_end_whose_answer_was_lost_is_looked_at_again(world: World) -> None:
     retention = Retention(world.store, world.clock, world.data.clear, 60)
-    engine = Engine(world.store, world.runner, world.blobs, world.clock, retention, lambda _: None, world.types, 0.01)
+    engine = Engine(
+        world.store,
+        world.runner,
+        world.blobs,
+        world.clock,
+        retention,
+        lambda _: None,
+        world.types,
+        0.01,
+        world.provisioner,
+        world.products,
+    )
     job = await world.executed()
     await engine.start()
     try:

@@ -19,6 +19,7 @@ from jobsphere.domain.errors import (
 )
 from jobsphere.domain.job import Attempt, DockerImageSpec, EnvironmentSpec, JobSpec, PipOptions, PythonEnv
 from jobsphere.domain.support import check_supported
+from jobsphere.engine.provisions import Provision
 from jobsphere.engine.reconciler import plan_of
 from jobsphere.runner import images
 from jobsphere.runner.images import EngineImages, EngineSettings, find_engine
@@ -49,7 +50,7 @@ def known(**settings) -> EngineImages:
 
 async def test_ids_are_mapped_and_unknown_ones_listed(engine):
     assert await known().accept("p", spec(BY_ID)) == spec(BY_ID)
-    plan = await known().plan(spec(BY_ID))
+    plan = await known().plan("p1", spec(BY_ID))
     assert plan
     assert (plan.reference, plan.engine.program) == ("docker.io/library/python:3.10", "/there/podman")
     with pytest.raises(InvalidArgumentError, match=r"no image 'nope'; there are: b{20}, system-python-3-10$"):
@@ -58,7 +59,7 @@ async def test_ids_are_mapped_and_unknown_ones_listed(engine):
 
 async def test_a_password_is_sealed_and_only_planned_so(engine):
     stored = await known().accept("p1", spec(EnvironmentSpec(docker_image_spec=LOGIN)))
-    plan = await known().plan(stored)
+    plan = await known().plan("p1", stored)
     assert plan
     assert (plan.username, plan.password_sealed) == ("ann", "sealed(p1,16)")
     assert "planted" not in repr(stored) + repr(plan) + repr(LOGIN)
@@ -66,15 +67,15 @@ async def test_a_password_is_sealed_and_only_planned_so(engine):
     assert await known().accept("p1", fork) == fork
 
 
-async def test_an_id_that_is_not_configured_any_more_waits(engine):
-    with pytest.raises(UnavailableError, match="not configured any more"):
-        await known().plan(spec(EnvironmentSpec(docker_image_resource_id="gone")))
+async def test_an_id_that_is_gone_fails_for_good(engine):
+    with pytest.raises(FailedPreconditionError, match="no image 'gone' any more"):
+        await known().plan("p1", spec(EnvironmentSpec(docker_image_resource_id="gone")))
 
 
 async def test_the_engine_is_asked_once_it_works_and_never_for_plain_jobs(engine):
     source = known()
     await source.accept("p", spec(EnvironmentSpec()))
-    assert await source.plan(spec(EnvironmentSpec())) is None
+    assert await source.plan("p1", spec(EnvironmentSpec())) is None
     assert engine == []
     for _ in range(2):
         await source.accept("p", spec(BY_ID))
@@ -86,7 +87,7 @@ async def test_without_an_engine_create_says_how_to_get_one(monkeypatch):
     with pytest.raises(FailedPreconditionError, match=r"podman is not installed; docker is.*apt-get install podman"):
         await known().accept("p", spec(BY_ID))
     with pytest.raises(UnavailableError):
-        await known().plan(spec(BY_ID))
+        await known().plan("p1", spec(BY_ID))
     with pytest.raises(FailedPreconditionError, match="container_engine = none"):
         find_engine(EngineSettings("none"))
 
@@ -109,9 +110,7 @@ def test_what_cannot_be_is_refused_without_showing_it(image, words):
 
 def test_what_is_not_there_yet_is_refused():
     with pytest.raises(UnsupportedError, match="does not have"):
-        check_supported(
-            spec(EnvironmentSpec(docker_image_spec=DockerImageSpec("x", "ann", password_ds_secret_name="S")))
-        )
+        check_supported(replace(spec(BY_ID), spark_connector_id="s"))
     check_supported(spec(replace(BY_ID, python_env=PythonEnv(python_version="3.11", requirements=("numpy",)))))
 
 
@@ -130,8 +129,8 @@ async def test_an_image_runs_by_its_own_python_unless_something_is_asked_for(tmp
     job = await world.created(spec(replace(BY_ID, python_env=python)))
     image = ImagePlan("docker.io/library/python:3.10", ContainerEngine(EngineKind.PODMAN, "podman"))
     attempt = Attempt("a", "n", NOW)
-    assert (plan_of(job, attempt, None, image).environment is not None) is builds
-    assert plan_of(job, attempt, None).environment is not None
+    assert (plan_of(job, attempt, None, Provision(image)).environment is not None) is builds
+    assert plan_of(job, attempt, None, Provision()).environment is not None
 
 
 async def test_a_url_as_an_id_is_told_how_to_write_it(engine):
@@ -155,7 +154,7 @@ async def test_a_stored_job_holds_the_sealed_password_only(tmp_path):
     job = await world.created(spec(EnvironmentSpec(docker_image_spec=LOGIN)))
     stored = json.loads(dump(job))["spec"]["env"]["docker_image_spec"]
     assert (stored["password_plain_text"], stored["password_sealed"]) == ("", f"sealed for {job.project_id}")
-    world.images.engine = None
+    world.engine_images.engine = None
     with pytest.raises(JobsphereError, match="no engine"):
         await world.created(spec(BY_ID))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.contract.ports_blobs import MemoryBlobStore
 from tests.contract.ports_memory_runner import MemoryRunner
 
+from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.domain.access_ports import TeamStore
 from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
 from jobsphere.domain.attempt import (
@@ -29,20 +30,28 @@ from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
 from jobsphere.domain.resource import Community, Project, Subject
 from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.products import Products
+from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler
 from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
 from jobsphere.service.communities import Communities
+from jobsphere.service.connectors import Connectors
 from jobsphere.service.data import JobData
+from jobsphere.service.datasets import Datasets
 from jobsphere.service.grants import Grants
+from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
-from jobsphere.store.failing import FailingJobStore
+from jobsphere.service.resources import Backing
+from jobsphere.service.secrets import Secrets
+from jobsphere.store.failing import FailingJobStore, FailingResourceStore
 from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.memory_access import MemoryAccounts, MemoryTeams
+from jobsphere.store.resources import MemoryResourceStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHO = Subject("ann", "ann", operator=True)
@@ -85,6 +94,25 @@ class PlainSigner:
         raise NotImplementedError
 
 
+class PlainSealer:
+    """Sealed is ``<key>|<project>|<secret backwards>``; ``key`` is the one that seals now."""
+
+    key = "k1"
+
+    def seal(self, project_id: str, secret: str) -> str:
+        return f"{self.key}|{project_id}|{secret[::-1]}"
+
+    def open(self, project_id: str, sealed: str) -> str:
+        _, project, text = sealed.split("|", 2)
+        assert project == project_id
+        return text[::-1]
+
+    def resealed(self, project_id: str, sealed: str) -> str:
+        if sealed.startswith(f"{self.key}|"):
+            return sealed
+        return self.seal(project_id, self.open(project_id, sealed))
+
+
 class MemoryImages:
     """An engine that is there or is not."""
 
@@ -99,7 +127,7 @@ class MemoryImages:
         image = replace(image, password_plain_text="", password_sealed=f"sealed for {project_id}")
         return replace(spec, env=replace(spec.env, docker_image_spec=image))
 
-    async def plan(self, spec: JobSpec) -> ImagePlan | None:
+    async def plan(self, project_id: str, spec: JobSpec) -> ImagePlan | None:
         if not has_image(spec):
             return None
         if self.engine is None:
@@ -133,11 +161,20 @@ class World:
         self.artifacts = Artifacts(self.blobs, PlainSigner(), self.clock)
         self.data = JobData(self.store, self.blobs, self.runner, self.clock)
         self.woken: list[str] = []
-        self.images = MemoryImages()
+        self.resources = FailingResourceStore(MemoryResourceStore())
+        self.engine_images = MemoryImages()
+        self.images = ProjectImages(self.engine_images, self.resources)
+        self.sealer = PlainSealer()
+        self.backing = Backing(self.resources, self.store, self.access, self.clock, self.ids)
+        self.secrets = Secrets(self.backing, self.sealer)
+        self.dataset_files = LocalDatasets(folder / "datasets")
+        self.datasets = Datasets(self.backing, self.dataset_files)
+        self.connectors = Connectors(self.backing)
+        self.image_resources = ImageResources(self.backing, self.sealer)
         self.types = node_for(places)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
-            self.woken.append, self.images, self.types,
+            self.woken.append, self.images, self.types, self.resources,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
         self.communities = Communities(self.teams, self.access, self.clock, self.ids)
@@ -145,10 +182,14 @@ class World:
             self.store, self.teams, self.communities, self.access, self.data.drop, self.clock, self.ids
         )
         self.grants = Grants(self.accounts, self.access, self.clock, self.ids)
+        self.provisioner = Provisioner(
+            self.resources, self.images, lambda project_id: Path("/disks") / project_id, self.dataset_files
+        )
+        self.products = Products(self.resources, self.dataset_files, self.runner, self.clock)
         self.dispatcher = Dispatcher(self.types)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
-            self.woken.append, images=self.images, monotonic=lambda: self.seconds,
+            self.woken.append, self.provisioner, self.products, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
     async def open(self) -> World:

@@ -31,6 +31,7 @@ _DESCRIPTIONS = {
     OperationKind.DELETE: "Delete project job",
     OperationKind.DELETE_DATA: "Delete data of project job",
     OperationKind.DELETE_ALL_DATA: "Delete data of all project jobs",
+    OperationKind.ACTIVATE_DATASET: "Activate dataset",
 } | DESCRIPTIONS
 
 
@@ -85,6 +86,8 @@ def _metadata(status: OperationStatus) -> Message:
             return pb.DeleteProjectJobDataMetadata(job_id=job_id)
         case OperationKind.DELETE_ALL_DATA:
             return pb.DeleteAllProjectJobDataMetadata(project_id=project_id)
+        case OperationKind.ACTIVATE_DATASET:
+            return Empty()
         case _:
             return team_metadata(status.operation)
 
@@ -109,7 +112,7 @@ def _response(status: OperationStatus) -> Message:
             return pb.CloneProjectJobResponse(job_id=status.operation.job_id)
         case OperationKind.EXECUTE:
             return _execute_response(status)
-        case OperationKind.DELETE:
+        case OperationKind.DELETE | OperationKind.ACTIVATE_DATASET:
             return Empty()
         case OperationKind.DELETE_DATA:
             return pb.DeleteProjectJobDataResponse()

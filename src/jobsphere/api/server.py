@@ -23,6 +23,7 @@ from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.service.audit import Audit
 from jobsphere.service.communities import Communities
+from jobsphere.service.datasets import Datasets
 from jobsphere.service.grants import Grants
 from jobsphere.service.identity import Identity
 from jobsphere.service.jobs import Jobs
@@ -56,6 +57,7 @@ class Services:
     grants: Grants
     identity: Identity
     audit: Audit
+    datasets: Datasets
 
 
 class GrpcServer:

@@ -12,9 +12,13 @@ from cyclopts import App
 from jobsphere.cli.audit import audit
 from jobsphere.cli.client_env import client_env
 from jobsphere.cli.community import app as community
+from jobsphere.cli.dataset import app as dataset
 from jobsphere.cli.demo import demo
 from jobsphere.cli.environments import app as environments
+from jobsphere.cli.image import app as image
 from jobsphere.cli.project import app as project
+from jobsphere.cli.s3 import app as s3
+from jobsphere.cli.secret import app as secret
 from jobsphere.cli.token import app as token
 from jobsphere.cli.up import up
 from jobsphere.cli.user import app as user
@@ -35,6 +39,10 @@ app.command(up)
 app.command(client_env)
 app.command(demo)
 app.command(project)
+app.command(secret)
+app.command(image)
+app.command(dataset)
+app.command(s3)
 app.command(community)
 app.command(user)
 app.command(token)

@@ -12,13 +12,15 @@ from cyclopts import App, Parameter
 
 from jobsphere.cli.grants import grant_role, revoke_role, show_members
 from jobsphere.cli.options import DataDir, Json, data_dir_of
+from jobsphere.cli.project_disk import app as disk
 from jobsphere.domain.access import Scope
 from jobsphere.domain.resource import Project
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-app = App(name="project", help="Projects: create, list, change, delete; who may do what.")
+app = App(name="project", help="Projects: create, list, change, delete; who may do what; their disks.")
+app.command(disk)
 
 
 @app.command

@@ -100,6 +100,8 @@ class Action(Enum):
     JOB_CANCEL = (Scope.PROJECT, Level.DEVELOPER, "cancel jobs")
     JOB_DELETE = (Scope.PROJECT, Level.DEVELOPER, "delete jobs or their data")
     JOB_CHANGE = (Scope.PROJECT, Level.DEVELOPER, "change jobs")
+    RESOURCE_VIEW = (Scope.PROJECT, Level.VIEWER, "see what the project gives to its jobs")
+    RESOURCE_CHANGE = (Scope.PROJECT, Level.EDITOR, "change what the project gives to its jobs")
     PROJECT_CHANGE = (Scope.PROJECT, Level.EDITOR, "change the project")
     PROJECT_DELETE = (Scope.PROJECT, Level.EDITOR, "delete the project")
     ACCESS_CHANGE = (Scope.PROJECT, Level.ADMIN, "change who has access to the project")

@@ -12,9 +12,9 @@ from enum import StrEnum
 
 from jobsphere.domain.artifact import ArtifactKind, File, FileError
 from jobsphere.domain.capacity import Limits
-from jobsphere.domain.command import OutputPlace, Placement
+from jobsphere.domain.command import DatasetPlace, OutputPlace, Placement
 from jobsphere.domain.environment import PythonEnvironment
-from jobsphere.domain.job import Phase
+from jobsphere.domain.job import OutputDatasetDesc, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,43 @@ class ImagePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the node that the program sees read-only at ``target``, relative to the job's root.
+
+    Without a fence it sees the folder itself, under the folder's own path. ``names``: what ``cmd`` calls the place;
+    ``variable``: the environment variable that holds it (empty: none).
+    """
+
+    source: str
+    target: str
+    names: tuple[str, ...] = ()
+    variable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Mount:
+    """A bucket that the program finds at ``location``, relative to the job's root. The keys are opened by the node."""
+
+    connector_id: str
+    name: str
+    location: str
+    bucket: str
+    endpoint: str = ""
+    region: str = ""
+    prefix: str = ""
+    access_key_sealed: str = field(default="", repr=False)
+    secret_key_sealed: str = field(default="", repr=False)
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptPlan:
     """Everything that a supervisor needs to carry one attempt through.
 
     ``cmd`` is unresolved: ``literals`` and ``locations`` say what its variables stand for (see
     :class:`jobsphere.domain.command.Layout`). ``variables`` are the job's own environment variables.
+    ``secrets`` are more of them, by name, each sealed until the program starts; ``mask_secrets``: their values do not
+    show in the log.
     """
 
     attempt_id: str
@@ -84,6 +116,11 @@ class AttemptPlan:
     limits: Limits | None = None
     sandbox: SandboxPlan | None = None
     image: ImagePlan | None = None
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    mask_secrets: bool = False
+    mounts: tuple[Mount, ...] = ()
+    s3_mounts: tuple[S3Mount, ...] = ()
+    datasets: tuple[DatasetPlace, ...] = ()
 
 
 class EndReason(StrEnum):
@@ -92,7 +129,7 @@ class EndReason(StrEnum):
     EXITED = "exited"
     """The program ran and ended by itself."""
     FAILED = "failed"
-    """The program was never started: staging or environment failed."""
+    """The program was never started, for staging or environment failed; or what it wrote could not be brought away."""
     STOPPED = "stopped"
     """A stop was asked for, and no process is left."""
     LOST = "lost"
@@ -131,6 +168,17 @@ class CollectedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectedDataset:
+    """A folder in the outbox that is to become the ``number``-th output dataset of the job."""
+
+    number: int
+    desc: OutputDatasetDesc
+    name: str
+    size_bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """The ``collected`` record: the outbox is complete, and ``logs`` has reached ``log_bytes``, its last size."""
 
@@ -138,6 +186,7 @@ class Collected:
     files: tuple[CollectedFile, ...] = ()
     errors: tuple[FileError, ...] = ()
     log_bytes: int = 0
+    datasets: tuple[CollectedDataset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ A job's root has a fixed shape. Paths here are relative to that root and use ``/
     inputs/<n>/      the n-th input, when its path is absolute or leaves the working directory
     outputs/<n>/     likewise for outputs
     modules/         local Python modules, on the import path
+    outputs/dataset-<n>/  what becomes the n-th output dataset
+    project/         the project's disk, read-only
+    datasets/<id>/   a dataset, read-only
+    s3/<id>/         what is in the bucket of an S3 connector
 """
 
 from __future__ import annotations
@@ -16,10 +20,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobsphere.domain.artifact import Compression, File, FileDesc
-from jobsphere.domain.job import JobSpec
+from jobsphere.domain.job import JobSpec, OutputDatasetDesc
 
 WORK = "work"
 MODULES = "modules"
+PROJECT_DISK = "project"
+DATASETS = "datasets"
+S3 = "s3"
 # A name holds no brace: in the shell's own ${A:-${INPUT}} only the inner one may be ours.
 _VARIABLE = re.compile(r"\$\{([^${}]+)}")
 
@@ -59,6 +66,14 @@ class OutputPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetPlace:
+    """A dataset that the job makes, and the folder (relative to the job's root) that the program fills for it."""
+
+    desc: OutputDatasetDesc
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """All names of one job resolved.
 
@@ -70,6 +85,7 @@ class Layout:
     outputs: tuple[OutputPlace, ...]
     literals: tuple[tuple[str, str], ...]
     locations: tuple[tuple[str, str], ...]
+    datasets: tuple[DatasetPlace, ...] = ()
 
 
 def _place(kind: str, index: int, path: str) -> str:
@@ -102,7 +118,10 @@ def lay_out(spec: JobSpec) -> Layout:
         place = _place("outputs", i, desc.path)
         name(desc, place)
         outputs.append(OutputPlace(desc, place))
-    return Layout(tuple(inputs), tuple(outputs), tuple(literals), tuple(locations))
+    datasets = tuple(DatasetPlace(desc, f"outputs/dataset-{i}") for i, desc in enumerate(spec.output_datasets))
+    locations += [(place.desc.var, place.location) for place in datasets]
+    locations += [(connector_id, f"{S3}/{connector_id}") for connector_id in spec.s3_mount_ids]
+    return Layout(tuple(inputs), tuple(outputs), tuple(literals), tuple(locations), datasets)
 
 
 def substitute(cmd: str, values: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from jobsphere.domain.artifact import Artifacts
 from jobsphere.domain.errors import FailedPreconditionError
-from jobsphere.domain.job import Attempt, CancelRequest, Failure, Job, JobStatus, Phase, Progress
+from jobsphere.domain.job import Attempt, CancelRequest, Failure, Job, JobStatus, OutputDataset, Phase, Progress
 
 S = JobStatus
 
@@ -87,9 +87,10 @@ class ProgramExited:
 
 @dataclass(frozen=True, slots=True)
 class OutputsCommitted:
-    """Every collected file is a committed blob."""
+    """Every collected file is a committed blob; ``datasets`` are made, and count if the program returned 0."""
 
     artifacts: Artifacts
+    datasets: tuple[OutputDataset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,13 @@ def _committed(job: Job, event: OutputsCommitted, now: datetime) -> Decision:  #
     if job.return_code == 0:
         note = f"; {missing} of the outputs could not be collected, see file_errors" if missing else ""
         details = f"The program completed{note}"
-        return replace(job, status=S.SUCCESS, artifacts=event.artifacts, status_details=details), (Effect.TIDY,)
+        return replace(
+            job,
+            status=S.SUCCESS,
+            artifacts=event.artifacts,
+            output_datasets=event.datasets,
+            status_details=details,
+        ), (Effect.TIDY,)
     details = job.failure.message if job.failure else ""
     return replace(job, status=S.ERROR, artifacts=event.artifacts, status_details=details), (Effect.TIDY,)
 

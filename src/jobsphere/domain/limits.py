@@ -14,7 +14,7 @@ from jobsphere.domain.artifact import File, FileDesc
 from jobsphere.domain.command import normalised, stays_inside
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
-from jobsphere.domain.job import DockerImageSpec, JobSpec
+from jobsphere.domain.job import DockerImageSpec, JobSpec, OutputDatasetDesc
 
 GIB = 1 << 30
 MAX_FILE_BYTES = 5 * GIB
@@ -25,10 +25,14 @@ MAX_CONFIG_BYTES = 1 << 20
 MAX_CMD_CHARS = 128 * 1024
 MAX_NAME_CHARS = 1024
 MAX_PATH_CHARS = 4096
+MAX_DATASET_NAME_CHARS = 128
+MAX_LABELS = 64
 MAX_PASSWORD_CHARS = 16 * 1024
 WORKING_STORAGE_GB = (100, 10 * 1024)
 SIGNALS = (1, 2, 10, 12, 15)
-RESERVED_VARIABLES = ("DS_PROJECT_HOME",)
+PROJECT_HOME = "DS_PROJECT_HOME"
+"""The environment variable that says where the project's disk is."""
+RESERVED_VARIABLES = (PROJECT_HOME,)
 MAX_GRACE = timedelta(days=7)
 
 _VARIABLE = re.compile(r"[0-9A-Za-z_-]{1,50}")
@@ -60,6 +64,8 @@ def check_spec(spec: JobSpec) -> None:
     _check_variables(spec)
     _check_ids("s3_mount_ids", spec.s3_mount_ids)
     _check_ids("dataset_ids", spec.dataset_ids)
+    for dataset in spec.output_datasets:
+        _check_output_dataset(dataset)
     _check_environment(spec)
     _check_shutdown(spec)
     _check_storage(spec)
@@ -163,6 +169,18 @@ def _check_ids(where: str, ids: tuple[str, ...]) -> None:
     for value in ids:
         if not _RESOURCE_ID.fullmatch(value):
             _refuse(where, f"{value!r} is not an id: 20 of the characters 0-9 a-z")
+
+
+def _check_output_dataset(dataset: OutputDatasetDesc) -> None:
+    where = f"output_datasets {dataset.name[:100]!r}"
+    if not 1 <= len(dataset.name) <= MAX_DATASET_NAME_CHARS or not dataset.name.isprintable():
+        _refuse(where, f"the name must have 1 to {MAX_DATASET_NAME_CHARS} characters, all of them printable")
+    if dataset.size_gb < 0:
+        _refuse(where, "size_gb is negative")
+    if len(dataset.description) > MAX_PATH_CHARS:
+        _refuse(where, f"the description is longer than {MAX_PATH_CHARS} characters")
+    if len(dataset.labels) > MAX_LABELS:
+        _refuse(where, f"{len(dataset.labels)} labels, while the limit is {MAX_LABELS}")
 
 
 def _check_environment(spec: JobSpec) -> None:

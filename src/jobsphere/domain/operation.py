@@ -20,6 +20,7 @@ class OperationKind(StrEnum):
     DELETE = "delete"
     DELETE_DATA = "delete-data"
     DELETE_ALL_DATA = "delete-all-data"
+    ACTIVATE_DATASET = "activate-dataset"
     CREATE_PROJECT = "create-project"
     UPDATE_PROJECT = "update-project"
     DELETE_PROJECT = "delete-project"

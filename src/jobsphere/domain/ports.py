@@ -315,16 +315,17 @@ class Images(Protocol):
         """The spec as it may be stored: its image can be run here, and its password is sealed.
 
         Raises:
-            InvalidArgumentError: no image of that id is configured; the text lists those that are.
-            FailedPreconditionError: this host has no container engine that works.
+            InvalidArgumentError: there is no image of that id; the text lists those that there are.
+            FailedPreconditionError: this host has no container engine that works, or the project lacks the secret.
         """
         ...
 
-    async def plan(self, spec: JobSpec) -> ImagePlan | None:
+    async def plan(self, project_id: str, spec: JobSpec) -> ImagePlan | None:
         """What the node is told of the image of a stored spec; None if it asks for none.
 
         Raises:
-            UnavailableError: the engine, or the configuration of the image, is not there any more.
+            UnavailableError: the engine is not there any more.
+            FailedPreconditionError: the image of that id, or the secret, is not there any more.
         """
         ...
 

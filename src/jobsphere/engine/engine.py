@@ -11,8 +11,10 @@ from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.capacity import InstanceTypes
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
-from jobsphere.domain.ports import BlobStore, Clock, Images, JobStore, Runner
+from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.products import Products
+from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler, job_id_of
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.work import KeyedQueue
@@ -30,8 +32,9 @@ class Engine:
         changed: Called with a job's id after each stored change.
         types: What the node has for jobs, by instance type.
         look_again_s: How often everything live is looked at, hint or no hint.
+        provisioner: Finds what jobs get from their projects.
+        products: Makes what they give to their projects.
         sandbox: The fence that every program gets; None for none.
-        images: Where container images are found; None: no job has one.
     """
 
     def __init__(
@@ -44,8 +47,9 @@ class Engine:
         changed: Callable[[str], None],
         types: InstanceTypes,
         look_again_s: float,
+        provisioner: Provisioner,
+        products: Products,
         sandbox: SandboxPlan | None = None,
-        images: Images | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
@@ -53,7 +57,7 @@ class Engine:
         self._look_again_s = look_again_s
         self._dispatcher = Dispatcher(types)
         self._reconciler = Reconciler(
-            store, runner, blobs, clock, self._dispatcher, changed, self.wake, sandbox, images
+            store, runner, blobs, clock, self._dispatcher, changed, self.wake, provisioner, products, sandbox
         )
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from jobsphere.domain.artifact import ArtifactKind, Artifacts
 from jobsphere.domain.attempt import Collected, Ended, EndReason, Observation
-from jobsphere.domain.job import Failure, Job, JobStatus, Phase
+from jobsphere.domain.job import Failure, Job, JobStatus, OutputDataset, Phase
 from jobsphere.domain.lifecycle import (
     Advanced,
     AttemptFailed,
@@ -17,6 +17,7 @@ from jobsphere.domain.lifecycle import (
     ProgramExited,
     ProgramStarted,
 )
+from jobsphere.domain.resources import output_dataset_id
 
 
 def artifacts_of(collected: Collected) -> Artifacts:
@@ -33,7 +34,7 @@ def artifacts_of(collected: Collected) -> Artifacts:
 def events_of(job: Job, seen: Observation) -> Iterator[Event]:
     """The events that an observation means for ``job``, in their order.
 
-    Whoever applies them has seen to it before that the collected files are committed blobs.
+    Whoever applies them has seen to it before that the collected files are committed blobs, and the datasets made.
     """
     if seen.step is not None and seen.started is None:
         yield Advanced(seen.step.message, seen.step.percent)
@@ -45,14 +46,20 @@ def events_of(job: Job, seen: Observation) -> Iterator[Event]:
     if ended.reason is EndReason.EXITED and ended.code is not None:
         yield ProgramExited(ended.at, ended.code, ended.message)
     if seen.collected is not None:
-        yield _end(job, ended, artifacts_of(seen.collected))
+        yield _end(job, ended, artifacts_of(seen.collected), datasets_of(job, seen.collected))
 
 
-def _end(job: Job, ended: Ended, artifacts: Artifacts) -> Event:
+def datasets_of(job: Job, collected: Collected) -> tuple[OutputDataset, ...]:
+    """The datasets that the job's attempt made, each with the id that it always has."""
+    attempt_id = job.attempt.id if job.attempt else ""
+    return tuple(OutputDataset(d.desc, output_dataset_id(attempt_id, d.number)) for d in collected.datasets)
+
+
+def _end(job: Job, ended: Ended, artifacts: Artifacts, datasets: tuple[OutputDataset, ...]) -> Event:
     if job.status is JobStatus.CANCELLING:
         return AttemptStopped(ended.at, artifacts)
     if ended.reason is EndReason.EXITED:
-        return OutputsCommitted(artifacts)
+        return OutputsCommitted(artifacts, datasets)
     return AttemptFailed(ended.at, Failure(ended.phase or Phase.MACHINE, _message(ended)), artifacts)
 
 

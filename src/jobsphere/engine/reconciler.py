@@ -11,14 +11,16 @@ from collections.abc import Callable
 
 import structlog
 
-from jobsphere.domain.attempt import AttemptPlan, Collected, ImagePlan, Observation, SandboxPlan, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder
 from jobsphere.domain.command import lay_out
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
-from jobsphere.domain.job import Attempt, Job, JobStatus
-from jobsphere.domain.lifecycle import AttemptStopped, Event, Placed, Waiting, decide
-from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, Images, JobStore, Runner
+from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
+from jobsphere.domain.lifecycle import AttemptFailed, AttemptStopped, Event, Placed, Waiting, decide
+from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
+from jobsphere.engine.products import Products
+from jobsphere.engine.provisions import Provision, Provisioner, ProvisionError
 from jobsphere.pythonspec import environment_of
 
 _LAUNCH_AGAIN_S = 5.0
@@ -35,9 +37,9 @@ def job_id_of(attempt: str) -> str:
     return attempt.rpartition("-")[0]
 
 
-def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: ImagePlan | None = None) -> AttemptPlan:
+def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: Provision) -> AttemptPlan:
     """What the supervisor is told."""
-    layout = lay_out(job.spec)
+    layout, image = lay_out(job.spec), provision.image
     environment = environment_of(job.spec.env.python_env) if job.spec.env.python_env else None
     if image and environment and not environment.asks_for_anything:
         environment = None  # local modules alone: the image's own Python runs them
@@ -55,14 +57,19 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, image: Imag
         limits=attempt.limits,
         sandbox=None if image else sandbox,
         image=image,
+        secrets=provision.secrets,
+        mask_secrets=provision.mask_secrets,
+        mounts=provision.mounts,
+        s3_mounts=provision.s3_mounts,
+        datasets=layout.datasets,
     )
 
 
 class Reconciler:
     """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at.
 
-    ``sandbox``: the fence that every program gets; None for none. ``images``: where images are found;
-    None: no job has one.
+    ``provisioner`` finds what jobs get from their projects, ``products`` makes what they give them. ``sandbox``: the
+    fence of every program; None for none.
     """
 
     def __init__(
@@ -74,8 +81,9 @@ class Reconciler:
         dispatcher: Dispatcher,
         changed: Callable[[str], None],
         wake: Callable[[str], None],
+        provisioner: Provisioner,
+        products: Products,
         sandbox: SandboxPlan | None = None,
-        images: Images | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -86,7 +94,8 @@ class Reconciler:
         self._changed = changed
         self._wake = wake
         self._sandbox = sandbox
-        self._images = images
+        self._provisioner = provisioner
+        self._products = products
         self._monotonic = monotonic
         self._launched: dict[str, float] = {}
 
@@ -139,12 +148,14 @@ class Reconciler:
         if job.status is JobStatus.CANCELLING and job.cancel is not None and seen.ended is None:
             await self._runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
         if seen.collected is None and not seen.alive:
-            await self._launch(job, attempt)
+            await self._launch(job, attempt, again=True)
         await self._advance(job, attempt, seen)
 
     async def _advance(self, job: Job, attempt: Attempt, seen: Observation) -> None:
         if seen.collected is not None:
             await self._commit(job, attempt, seen.collected)
+            if job.status is not JobStatus.CANCELLING:
+                await self._products.make(job, attempt, seen.collected)
         await self._move(job, list(events_of(job, seen)))
 
     async def _move(self, job: Job, events: list[Event]) -> None:
@@ -152,15 +163,20 @@ class Reconciler:
         if done is not None and done.status.terminal:
             await self._finish(done)
 
-    async def _launch(self, job: Job, attempt: Attempt) -> None:
-        """Ask for a supervisor, unless one was asked for so recently that it may still be on its way to the lock."""
+    async def _launch(self, job: Job, attempt: Attempt, *, again: bool = False) -> None:
+        """Ask for a supervisor, unless one was asked for so recently that it may still be on its way to the lock.
+
+        ``again``: the attempt has its run directory, and in it the plan; nothing of it is looked up any more.
+        """
         now = self._monotonic()
         if now - self._launched.get(attempt.id, -_LAUNCH_AGAIN_S) < _LAUNCH_AGAIN_S:
             return
         self._launched[attempt.id] = now
         try:
-            image = await self._images.plan(job.spec) if self._images else None
-            await self._runner.launch(plan_of(job, attempt, self._sandbox, image))
+            provision = Provision() if again else await self._provisioner.provide(job)
+            await self._runner.launch(plan_of(job, attempt, self._sandbox, provision))
+        except ProvisionError as error:
+            await self._move(job, [AttemptFailed(self._clock.now(), Failure(error.phase, str(error)))])
         except JobsphereError:
             del self._launched[attempt.id]
             raise
@@ -198,6 +214,8 @@ class Reconciler:
 
     async def _tidy(self, job: Job, attempt: Attempt) -> None:
         seen = await self._runner.observe(attempt.id)
+        if seen.collected is not None and job.status is not JobStatus.SUCCESS:
+            await self._products.unmake(job, attempt, seen.collected)
         if seen.collected is not None and not job.data_cleared:
             # A sweep may have freed an equal blob of another job between the adoption and the write that refers to it.
             hashes = {c.file.sha256 for c in seen.collected.files}

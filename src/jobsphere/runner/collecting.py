@@ -30,6 +30,7 @@ from jobsphere.domain.command import OutputPlace, normalised
 from jobsphere.domain.limits import MAX_FILE_BYTES, human_size
 from jobsphere.runner.archive import ArchiveError, FolderPacker, file_sha256
 from jobsphere.runner.bench import Bench
+from jobsphere.runner.datasets import collect_datasets
 from jobsphere.runner.folders import JobFolders, Member, UnreachableError
 from jobsphere.runner.frames import all_frames
 from jobsphere.runner.rundir import OUTBOX, sync_directory
@@ -62,13 +63,15 @@ def collect(bench: Bench, ended: Ended, seen_as: Mapping[str, str]) -> Collected
         packer = FolderPacker(folders, MAX_FILE_BYTES)
         for number, place in enumerate(bench.plan.outputs):
             _collect_output(bench, folders, packer, number, place, found)
+    datasets, errors = collect_datasets(bench, ended)
+    found.errors += errors
     if ended.reason is not EndReason.EXITED:
         found.errors = [e for e in found.errors if e.type is not FileErrorType.NOT_FOUND]
     _report(bench, found, time.monotonic() - begin)
     bench.logs.sync()
     _collect_logs(bench, found)
     sync_directory(bench.run_directory.at(OUTBOX))
-    return Collected(datetime.now(UTC), tuple(found.files), tuple(found.errors), bench.logs.size)
+    return Collected(datetime.now(UTC), tuple(found.files), tuple(found.errors), bench.logs.size, tuple(datasets))
 
 
 def _report(bench: Bench, found: _Found, seconds: float) -> None:

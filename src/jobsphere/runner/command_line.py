@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
+from collections.abc import Mapping
 
-from jobsphere.domain.attempt import AttemptPlan
+from jobsphere.domain.attempt import AttemptPlan, Mount
 from jobsphere.domain.command import MODULES, substitute
 from jobsphere.runner.gpus import visible_gpus
 from jobsphere.runner.processes import ATTEMPT_VARIABLE
@@ -19,9 +20,12 @@ _ACTIVATE = 'for _script in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do . "$_s
 """As ``conda activate`` does, for packages that need more than a PATH. In the command's first line: numbers stay."""
 
 
-def program_argv(plan: AttemptPlan, root: str, prefix: str | None = None) -> list[str]:
-    """The program's command line. ``root``: the job's root as the program sees it."""
+def program_argv(
+    plan: AttemptPlan, root: str, prefix: str | None = None, mounted: Mapping[Mount, str] | None = None
+) -> list[str]:
+    """The program's command line. ``root``: the job's root as the program sees it; ``mounted``: where mounts are."""
     places = {name: posixpath.join(root, place) for name, place in plan.locations}
+    places |= {name: place for mount, place in (mounted or {}).items() for name in mount.names}
     shell = shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh"
     activate = _ACTIVATE if prefix and _has_scripts(f"{prefix}/etc/conda/activate.d") else ""
     return [shell, "-c", activate + substitute(plan.cmd, {**dict(plan.literals), **places})]
@@ -31,10 +35,12 @@ def _has_scripts(folder: str) -> bool:
     return os.path.isdir(folder) and any(name.endswith(".sh") for name in os.listdir(folder))
 
 
-def program_environment(plan: AttemptPlan, root: str, prefix: str | None, mark: str) -> dict[str, str]:
+def program_environment(
+    plan: AttemptPlan, root: str, prefix: str | None, mark: str, secrets: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The environment variables of the program: nothing of the server's own but what is listed here.
 
-    ``mark``: what its processes are found by.
+    ``mark``: what its processes are found by. ``secrets``: more variables, which the job's own come before.
     """
     variables = {
         "PATH": f"{prefix}/bin:{SYSTEM_PATH}" if prefix else SYSTEM_PATH,
@@ -56,4 +62,4 @@ def program_environment(plan: AttemptPlan, root: str, prefix: str | None, mark: 
     fixed = {ATTEMPT_VARIABLE: mark}
     if plan.limits is not None:
         fixed["CUDA_VISIBLE_DEVICES"] = visible_gpus(plan.limits.gpus)
-    return {**variables, **dict(plan.variables), **fixed}
+    return {**variables, **(secrets or {}), **dict(plan.variables), **fixed}

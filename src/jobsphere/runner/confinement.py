@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from jobsphere.domain.attempt import Mount
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -37,6 +39,10 @@ class Confinement(Protocol):
         """What to start on this host so that the program runs as ``argv`` in ``cwd`` (a path that it sees)."""
         ...
 
+    def seen(self, mount: Mount) -> str:
+        """Where the program sees the mount: an absolute path."""
+        ...
+
     def signal(self, pid: int, number: int) -> None:
         """Send a signal to the program whose process on this host is ``pid``, alive and not collected yet."""
         ...
@@ -60,6 +66,10 @@ class Unconfined:
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """The program itself."""
         return Command(tuple(argv), environment, cwd)
+
+    def seen(self, mount: Mount) -> str:
+        """The folder itself: nothing but its permissions keeps the program from changing it."""
+        return mount.source
 
     def signal(self, pid: int, number: int) -> None:
         """To the program's process group: its leader is not collected yet, so that the group is still its own."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from jobsphere.domain.attempt import AttemptPlan, EngineKind, ImagePlan
+from jobsphere.domain.attempt import AttemptPlan, EngineKind, ImagePlan, Mount
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.command_line import SYSTEM_PATH
 from jobsphere.runner.confinement import Command
@@ -89,6 +89,10 @@ class Container:
         marked = engine_environment() | {ATTEMPT_VARIABLE: attempt_mark(self._run_directory)}
         return Command(tuple(client(self._engine, *options)), marked, "/")
 
+    def seen(self, mount: Mount) -> str:
+        """Its place below the job's root."""
+        return f"{ROOT}/{mount.target}"
+
     def signal(self, pid: int, number: int) -> None:
         """To the program's process group in the container; through the engine where its processes are not ours.
 
@@ -139,6 +143,8 @@ class Container:
         for name in ROOT_DIRECTORIES:
             if os.path.isdir(self._at(name)):
                 yield from bind(self._at(name), f"{ROOT}/{name}")
+        for mount in self._plan.mounts:
+            yield from bind(mount.source, self.seen(mount), read_only=True)
         if self._prefix is not None:
             yield from bind(self._prefix, read_only=True)
 

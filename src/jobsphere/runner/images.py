@@ -66,14 +66,14 @@ class EngineImages:
         image = replace(image, password_plain_text="", password_sealed=sealed)
         return replace(spec, env=replace(spec.env, docker_image_spec=image))
 
-    async def plan(self, spec: JobSpec) -> ImagePlan | None:
+    async def plan(self, project_id: str, spec: JobSpec) -> ImagePlan | None:  # noqa: ARG002
         """See :meth:`jobsphere.domain.ports.Images.plan`."""
         if not has_image(spec):
             return None
         image = spec.env.docker_image_spec
         reference = complete(image.image_url if image else self._known.get(spec.env.docker_image_resource_id, ""))
         if reference is None:
-            raise UnavailableError(f"the image {spec.env.docker_image_resource_id!r} is not configured any more")
+            raise FailedPreconditionError(f"there is no image {spec.env.docker_image_resource_id!r} any more")
         try:
             engine = await self._find()
         except FailedPreconditionError as error:

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,10 +52,14 @@ class LocalRunner:
         node: The name of the node.
         spawner_argv: Starts a spawner of this data directory that goes on in the background, exit code 0 when it (or
             another) is ready.
+        environ: Variables for every supervisor; they may be secret, and no program of a job gets them.
     """
 
-    def __init__(self, data_dir: Path, node: str, spawner_argv: Sequence[str]) -> None:
+    def __init__(
+        self, data_dir: Path, node: str, spawner_argv: Sequence[str], environ: Mapping[str, str] | None = None
+    ) -> None:
         self.node = node
+        self._environ = dict(environ or {})
         self._run_folder = data_dir / "run"
         self._attempts = data_dir / "attempts"
         self._tidied = data_dir / "ended"
@@ -87,7 +91,7 @@ class LocalRunner:
         elif run.has(COLLECTED) or run.is_locked():
             return
         self._watch.add(run.path)
-        await self._ask({"launch": run.path})
+        await self._ask({"launch": run.path, "environ": self._environ})
 
     async def observe(self, attempt_id: str) -> Observation:
         """See :meth:`jobsphere.domain.ports.Runner.observe`.
@@ -237,7 +241,7 @@ class LocalRunner:
             if name.startswith("."):
                 _remove(str(self._attempts / name))
 
-    async def _ask(self, request: dict[str, str]) -> None:
+    async def _ask(self, request: Mapping[str, object]) -> None:
         """Have the spawner do it; one that is gone is replaced. A repeated launch is harmless."""
         line = json.dumps(request).encode() + b"\n"
         until = time.monotonic() + START_TIMEOUT_S

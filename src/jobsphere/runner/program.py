@@ -8,7 +8,7 @@ import os
 import posixpath
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -24,6 +24,7 @@ from jobsphere.runner.lines import LineCutter
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
 from jobsphere.runner.room import FULL, blame, is_full, suppress_full
 from jobsphere.runner.rundir import STARTED
+from jobsphere.runner.secrets import Masker
 from jobsphere.runner.stats import INTERVAL_S, TreeSampler, gpu_command
 from jobsphere.runner.storage import Quota
 
@@ -43,26 +44,35 @@ _BLAME_S = 5.0
 class _Pipe:
     """One output of the program on its way into the log."""
 
-    __slots__ = ("cutter", "fd", "path", "stream", "tail")
+    __slots__ = ("cutter", "fd", "masker", "path", "stream", "tail")
 
-    def __init__(self, fd: int, stream: LogStream, path: str = "") -> None:
+    def __init__(self, fd: int, stream: LogStream, path: str = "", masker: Masker | None = None) -> None:
         os.set_blocking(fd, False)
         with suppress(OSError):  # the user's share of pipe memory is used up: the default size does
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self.fd, self.stream, self.path = fd, stream, path
         self.cutter = LineCutter()
+        self.masker = masker
         self.tail = b""
 
 
 class Program:
-    """The program of one attempt, from its start to the end of its whole tree.
+    """The program of one attempt, from its start to the end of its whole tree. ``secrets`` are variables of it.
 
     Raises (making one):
         StepError: it could not be started.
     """
 
-    def __init__(self, bench: Bench, prefix: str | None, confinement: Confinement, group: Group) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        prefix: str | None,
+        confinement: Confinement,
+        group: Group,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
         self._bench = bench
+        self._secrets = secrets or {}
         self._confinement = confinement
         self._group = group
         self._poll, self._calm = select.poll(), select.poll()
@@ -157,8 +167,10 @@ class Program:
         ours = [out_writer, err_writer]
         try:
             root = self._confinement.root
-            environment = program_environment(bench.plan, root, prefix, bench.mark)
-            argv = program_argv(bench.plan, root, prefix)
+            mounted = {mount: self._confinement.seen(mount) for mount in bench.plan.mounts}
+            places = {mount.variable: place for mount, place in mounted.items() if mount.variable}
+            environment = program_environment(bench.plan, root, prefix, bench.mark, {**self._secrets, **places})
+            argv = program_argv(bench.plan, root, prefix, mounted)
             command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
             ours += command.descriptors
             with self._group.joined():
@@ -172,9 +184,12 @@ class Program:
             for fd in ours:
                 os.close(fd)
         bench.reaper.remember(pid)
-        self._add(_Pipe(out, LogStream.OUT))
-        self._add(_Pipe(err, LogStream.ERR))
+        self._add(_Pipe(out, LogStream.OUT, masker=self._masker()))
+        self._add(_Pipe(err, LogStream.ERR, masker=self._masker()))
         return pid
+
+    def _masker(self) -> Masker | None:
+        return Masker(self._secrets.values()) if self._secrets and self._bench.plan.mask_secrets else None
 
     def _add(self, pipe: _Pipe) -> None:
         self._pipes[pipe.fd] = pipe
@@ -275,18 +290,25 @@ class Program:
             self._poll.unregister(pipe.fd)
             return 0
         data = bytes(self._buffer[:count])
+        if pipe.masker is not None:
+            data = pipe.masker.feed(data)
+        self._write(pipe, data)
+        return count
+
+    def _write(self, pipe: _Pipe, data: bytes) -> None:
         if pipe.stream is LogStream.ERR:
             pipe.tail = (pipe.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         elif pipe.path:
             data = data.replace(b", ", b"\t")
         self._append(pipe.stream, pipe.cutter.feed(data, time.monotonic()), pipe.path)
-        return count
 
     def _drain(self) -> None:
         """All writers are gone: what is in the pipes now is the rest."""
         for pipe in self._pipes.values():
             while self._pump_rest(pipe):
                 pass
+            if pipe.masker is not None:
+                self._write(pipe, pipe.masker.finish())
             self._append(pipe.stream, pipe.cutter.finish(), pipe.path)
             os.close(pipe.fd)
 

@@ -10,7 +10,7 @@
     stop  control                     the server's stop order, and the FIFO whose readers a byte wakes up
     logs                              frames, see :mod:`jobsphere.runner.frames`
     cut                               there before the log is cut, because it has filled the disk: its size until then
-    work inputs outputs modules       the job's root, as :mod:`jobsphere.domain.command` lays it out
+    work inputs outputs modules s3    the job's root, as :mod:`jobsphere.domain.command` lays it out
     tmp home                          the program's own
     groups                            the folders of the control group, a line each, while the program may be in them
     outbox                            what was collected
@@ -37,7 +37,7 @@ PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
 CUT = "cut"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
 LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
-ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "tmp", "home")
+ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
 RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
 """The room kept for each record that must be written whatever happens."""

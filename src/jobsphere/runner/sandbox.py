@@ -23,7 +23,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.attempt import Mount, SandboxPlan
 from jobsphere.runner.archive import is_inside
 from jobsphere.runner.confinement import Command
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, child_of, signal_group
@@ -80,6 +80,7 @@ class Sandbox:
         prefix: The environment's prefix, if the attempt has one.
         gpus: The indices of the GPUs that are its own; None: all.
         devices: Where this host's device nodes are.
+        mounts: More folders that it sees below its root.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Sandbox:
         prefix: str | None,
         gpus: tuple[int, ...] | None = None,
         devices: str = _DEVICES,
+        mounts: Sequence[Mount] = (),
     ) -> None:
         self.root = ROOT
         self.seen_as: Mapping[str, str] = {ROOT: "", "/tmp": "tmp"}  # noqa: S108 - the program's own
@@ -97,6 +99,7 @@ class Sandbox:
         self._plan = plan
         self._data_folder = data_folder
         self._prefix = prefix
+        self._mounts = mounts
         self._gpus = gpus
         self._devices = devices
 
@@ -114,6 +117,10 @@ class Sandbox:
         options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
         outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
         return Command((_program(), *options, *argv), outside, "/", (told,))
+
+    def seen(self, mount: Mount) -> str:
+        """Its place below the job's root."""
+        return f"{ROOT}/{mount.target}"
 
     def signal(self, pid: int, number: int) -> None:
         """To the program's own session: bubblewrap's first process watches, its child is the init in there.
@@ -142,6 +149,8 @@ class Sandbox:
             if os.path.isdir(source):
                 yield from ("--bind", source, f"{ROOT}/{name}")
         yield from ("--symlink", "job/tmp", "/tmp")  # noqa: S108 - the program's own
+        for mount in self._mounts:
+            yield from ("--ro-bind", mount.source, self.seen(mount))
 
     def _read_only_mounts(self) -> Iterator[str]:
         """Folders around the data directory, an empty one over it in each, and then what may be seen in it."""

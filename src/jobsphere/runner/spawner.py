@@ -1,8 +1,9 @@
 """The warm, lean parent that forks a supervisor for each attempt, and outlives the server.
 
-It listens on a Unix socket of the data directory. A request is one line of JSON, ``{"launch": RUN_DIRECTORY}``; so is
-its answer, ``{"pid": N}`` or ``{"error": TEXT}``. Being a subreaper, it inherits the tree of a supervisor that was
-killed, and ends it. It goes when no supervisor is left and nobody has been connected for a while.
+It listens on a Unix socket of the data directory. A request is one line of JSON, ``{"launch": RUN_DIRECTORY, "environ":
+{NAME: VALUE}}``; so is its answer, ``{"pid": N}`` or ``{"error": TEXT}``. The variables are for this one supervisor:
+the server that asks is not always the one that started the spawner. Being a subreaper, it inherits the tree of a
+supervisor that was killed, and ends it. It goes when no supervisor is left and nobody has been connected for a while.
 """
 
 from __future__ import annotations
@@ -159,24 +160,26 @@ class _Spawner:
 
     def _answer(self, line: bytes) -> dict[str, object]:
         try:
-            return {"pid": self._launch(json.loads(line)["launch"])}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            request = json.loads(line)
+            return {"pid": self._launch(request["launch"], request.get("environ", {}))}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
 
-    def _launch(self, run_directory: str) -> int:
+    def _launch(self, run_directory: str, environ: dict[str, str]) -> int:
         self._reap()  # nothing of a killed supervisor is left when the next one looks
         pid = os.fork()
         if pid == 0:
-            self._become_supervisor(run_directory)
+            self._become_supervisor(run_directory, environ)
         self._supervisors.add(pid)
         return pid
 
-    def _become_supervisor(self, run_directory: str) -> None:
+    def _become_supervisor(self, run_directory: str, environ: dict[str, str]) -> None:
         code = 1
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.environ.update(environ)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             self._supervise(run_directory)
             code = 0

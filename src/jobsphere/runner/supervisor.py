@@ -16,6 +16,7 @@ from jobsphere.runner.bench import Bench, StepError, StoppedError
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.container import Container
+from jobsphere.runner.datasets import make_dataset_folders
 from jobsphere.runner.group import end_group, make_group
 from jobsphere.runner.image_build import ImageBuild, end_build
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
@@ -23,6 +24,8 @@ from jobsphere.runner.processes import become_subreaper, end_leftovers, set_proc
 from jobsphere.runner.program import Program
 from jobsphere.runner.room import NoRoomError, blame, is_full
 from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
+from jobsphere.runner.s3 import fetch_buckets, store_buckets
+from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
 from jobsphere.runner.storage import open_storage, remove_job_folder
 
@@ -93,15 +96,19 @@ class Supervisor:
             open_storage(bench, self._volume)
             stage_inputs(bench, self._source)
             make_output_folders(bench)
+            make_dataset_folders(bench)
+            fetch_buckets(bench, self._unseal)
             phase = Phase.IMAGE
             image = prepare_image(bench, self._unseal)
             phase = Phase.ENVIRONMENT
             prefix = self._prefix(bench, image)
             bench.check()
+            secrets = open_secrets(bench, self._unseal)
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench)).finish()
+            ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench), secrets).finish()
+            ended = store_buckets(bench, self._unseal, ended)
             if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
                 blame(bench.run_directory.path)
         except StoppedError:
@@ -142,7 +149,7 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
     if plan is None:
         return Unconfined(path)
     limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
-    return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None)
+    return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None, mounts=bench.plan.mounts)
 
 
 def _remove_files(run: RunDirectory) -> None:

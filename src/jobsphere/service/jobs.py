@@ -18,6 +18,7 @@ from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, d
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
+from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset
 from jobsphere.domain.support import check_supported
 from jobsphere.pythonspec import environment_of
 from jobsphere.service import trail
@@ -62,6 +63,7 @@ class Jobs:
         wake: Callable[[str], None],
         images: Images,
         types: InstanceTypes,
+        resources: ResourceStore,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -73,6 +75,7 @@ class Jobs:
         self._wake = wake
         self._images = images
         self._types = types
+        self._resources = resources
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
 
     async def create(
@@ -84,7 +87,8 @@ class Jobs:
             NotFoundError: no such project.
             InvalidArgumentError: the spec breaks a limit.
             UnsupportedError: it asks for what this server does not have.
-            FailedPreconditionError: it asks for an image, and no container engine is there.
+            FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset, a
+                connector or a secret that the project does not have.
         """
         await self._access.project(who, project_id, Action.JOB_CREATE)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
@@ -243,6 +247,10 @@ class Jobs:
         _check(spec, name, desc, config, ttl)
         self._types.check(spec.instance_types, spec.storage_bytes)
         config = _without_password(config, spec)
+        for dataset_id in spec.dataset_ids:
+            await find_dataset(self._resources, project_id, dataset_id)
+        for connector_id in spec.s3_mount_ids:
+            await find_connector(self._resources, project_id, connector_id)
         spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
         job = Job(

@@ -7,7 +7,7 @@ from sqlalchemy.dialects import sqlite
 
 from jobsphere.store.access_tables import accounts, audit, bindings, communities, credentials
 from jobsphere.store.query import Query, names
-from jobsphere.store.tables import LIVE, job_blobs, jobs, operations, projects
+from jobsphere.store.tables import LIVE, job_blobs, jobs, operations, projects, resources
 
 # Accounts, tokens, roles.
 
@@ -89,6 +89,7 @@ ATTEMPTS_OF_PROJECT = Query(
 )
 DELETE_JOBS_OF_PROJECT = Query(delete(jobs).where(jobs.c.project_id == bindparam("project_id")))
 DELETE_BLOBS_OF_PROJECT = Query(delete(job_blobs).where(job_blobs.c.project_id == bindparam("project_id")))
+DELETE_RESOURCES_OF_PROJECT = Query(delete(resources).where(resources.c.project_id == bindparam("project_id")))
 DELETE_OPERATIONS_OF_PROJECT = Query(delete(operations).where(operations.c.project_id == bindparam("project_id")))
 
 # The audit log.

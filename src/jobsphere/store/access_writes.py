@@ -134,7 +134,12 @@ def delete_project(project_id: str, operation: Row) -> Work[Removal]:
         attempts = _column(connection, sql.ATTEMPTS_OF_PROJECT, named)
         if run(connection, sql.DELETE_PROJECT, named) == 0:
             raise no_such("project", project_id)
-        for statement in (sql.DELETE_JOBS_OF_PROJECT, sql.DELETE_BLOBS_OF_PROJECT, sql.DELETE_OPERATIONS_OF_PROJECT):
+        for statement in (
+            sql.DELETE_JOBS_OF_PROJECT,
+            sql.DELETE_BLOBS_OF_PROJECT,
+            sql.DELETE_RESOURCES_OF_PROJECT,
+            sql.DELETE_OPERATIONS_OF_PROJECT,
+        ):
             run(connection, statement, named)
         run(connection, sql.REMOVE_BINDINGS_ON, {"resource_id": project_id})
         store_operation(connection, operation)

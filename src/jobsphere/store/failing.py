@@ -13,6 +13,8 @@ from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobStore, JobView
 from jobsphere.domain.resource import Project
+from jobsphere.domain.resource_ports import ResourceStore
+from jobsphere.domain.resources import B, Resource
 
 T = TypeVar("T")
 EVERY_CALL = "*"
@@ -136,3 +138,35 @@ class FailingJobStore(Faults):
     async def close(self) -> None:
         """As the port says; never fails."""
         await self._inner.close()
+
+
+class FailingResourceStore(Faults):
+    """:class:`jobsphere.domain.resource_ports.ResourceStore` around another one, likewise."""
+
+    def __init__(self, inner: ResourceStore) -> None:
+        super().__init__()
+        self._inner = inner
+
+    async def add_resource(self, resource: Resource[B]) -> None:
+        """As the port says, or the fault."""
+        await self._call("add_resource", lambda: self._inner.add_resource(resource))
+
+    async def update_resource(self, new: Resource[B], was: Resource[B]) -> bool:
+        """As the port says, or the fault."""
+        return await self._call("update_resource", lambda: self._inner.update_resource(new, was))
+
+    async def delete_resource(self, was: Resource[B]) -> bool:
+        """As the port says, or the fault."""
+        return await self._call("delete_resource", lambda: self._inner.delete_resource(was))
+
+    async def get_resource(self, kind: type[B], resource_id: str) -> Resource[B]:
+        """As the port says, or the fault."""
+        return await self._call("get_resource", lambda: self._inner.get_resource(kind, resource_id))
+
+    async def find_resource(self, kind: type[B], project_id: str, name: str) -> Resource[B]:
+        """As the port says, or the fault."""
+        return await self._call("find_resource", lambda: self._inner.find_resource(kind, project_id, name))
+
+    async def list_resources(self, kind: type[B], project_id: str | None = None) -> Sequence[Resource[B]]:
+        """As the port says, or the fault."""
+        return await self._call("list_resources", lambda: self._inner.list_resources(kind, project_id))

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 from jobsphere.domain.job import JobStatus
 from jobsphere.store import access_queries
 from jobsphere.store.query import Query, names
-from jobsphere.store.tables import HAS_DATA, LIVE, job_blobs, jobs, operations, projects, status_among
+from jobsphere.store.tables import HAS_DATA, LIVE, job_blobs, jobs, operations, projects, resources, status_among
 
 FILE = Path(__file__).with_name("statements.json")
 
@@ -41,6 +41,15 @@ DELETE_BLOBS = Query(delete(job_blobs).where(job_blobs.c.job_id == bindparam("jo
 ADD_OPERATION = Query(insert(operations), names(*operations.c))
 DELETE_OPERATIONS = Query(delete(operations).where(operations.c.job_id == bindparam("job_id")))
 ADD_PROJECT = Query(insert(projects), names(*projects.c))
+
+_SAME_RESOURCE = (
+    resources.c.id == bindparam("was_id"),
+    resources.c.kind == bindparam("was_kind"),
+    resources.c.version == bindparam("was_version"),
+)
+ADD_RESOURCE = Query(insert(resources), names(*resources.c))
+UPDATE_RESOURCE = Query(update(resources).where(*_SAME_RESOURCE), ("version", "body"))
+DELETE_RESOURCE = Query(delete(resources).where(*_SAME_RESOURCE))
 
 # Reads. None has a limit: rows are made as they are fetched, and the reader stops when it has enough.
 
@@ -111,6 +120,22 @@ LIST_PROJECTS = Query(select(*_PROJECT).order_by(projects.c.seq))
 LIST_PROJECTS_OF = Query(
     select(*_PROJECT).where(projects.c.community_id == bindparam("community_id")).order_by(projects.c.seq)
 )
+
+_RESOURCE = (
+    resources.c.id,
+    resources.c.project_id,
+    resources.c.name,
+    resources.c.created_at,
+    resources.c.created_by_id,
+    resources.c.version,
+    resources.c.body,
+)
+_OF_KIND = resources.c.kind == bindparam("kind")
+_OF_PROJECT = resources.c.project_id == bindparam("project_id")
+GET_RESOURCE = Query(select(*_RESOURCE).where(resources.c.id == bindparam("id"), _OF_KIND))
+FIND_RESOURCE = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND, resources.c.name == bindparam("name")))
+LIST_RESOURCES_OF = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND).order_by(resources.c.seq))
+LIST_RESOURCES = Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.seq))
 
 
 def compiled() -> str:

@@ -38,6 +38,7 @@ from jobsphere.store.records import (
     to_operation,
     to_project,
 )
+from jobsphere.store.resources import SqliteResourceStore
 from jobsphere.store.schema import ensure_schema
 from jobsphere.store.tokens import page_token, read_token
 from jobsphere.store.writer import GroupWriter
@@ -61,6 +62,8 @@ class SqliteJobStore:
         self._execute = reader.execute
         self._writer = writer
         self._encode = encode
+        self.resources = SqliteResourceStore(reader, writer)
+        """The resources in the same file; closed with this."""
 
     @classmethod
     def open(cls, path: Path, encode: Encode, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> SqliteJobStore:

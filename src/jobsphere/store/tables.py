@@ -90,6 +90,22 @@ projects = Table(
     sqlite_autoincrement=True,
 )
 
+resources = Table(
+    "resources",
+    metadata,
+    Column("seq", SEQ, primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("project_id", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by_id", String(256), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("project_id", "kind", "name"),
+    sqlite_autoincrement=True,
+)
+
 
 def status_among(statuses: Iterable[JobStatus]) -> ColumnElement[bool]:
     """The job is in one of ``statuses``, written out: a partial index serves only what repeats its own words."""

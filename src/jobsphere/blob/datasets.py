@@ -1,0 +1,235 @@
+"""The content of datasets: a folder each, put together aside and renamed into place, never changed after that."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from jobsphere.blob.durable import sync_directory
+from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from jobsphere.domain.resource_ports import Content
+
+FOLDER = "datasets"
+"""In the data directory."""
+_NEW, _GONE = ".new-", ".removed-"
+_CHUNK = 1 << 20
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_ABANDONED_S = 24 * 3600.0
+Write = Callable[[str, IO[bytes] | None, bool], None]
+"""Puts a file (its bytes, whether it can be run) or a folder (None) at a path relative to the content."""
+
+
+class LocalDatasets:
+    """:class:`jobsphere.domain.resource_ports.DatasetFiles` below the folder ``root``, one folder for each project."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def folder(self, project_id: str, dataset_id: str) -> Path:
+        """See the port."""
+        return self._root / project_id / dataset_id
+
+    async def take(self, project_id: str, dataset_id: str, sources: Sequence[Path]) -> Content:
+        """See the port."""
+        return await asyncio.to_thread(self._take, project_id, dataset_id, sources)
+
+    async def adopt(self, project_id: str, dataset_id: str, folder: Path) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._adopt, project_id, dataset_id, folder)
+
+    async def remove(self, project_id: str, dataset_id: str) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._remove, project_id, dataset_id)
+
+    async def projects(self) -> Sequence[str]:
+        """See the port."""
+        return sorted(path.name for path in self._root.iterdir()) if self._root.is_dir() else []
+
+    async def sweep(self, project_id: str, wanted: set[str], now: float) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._sweep, project_id, wanted, now)
+
+    def _take(self, project_id: str, dataset_id: str, sources: Sequence[Path]) -> Content:
+        project = self._project(project_id)
+        aside = project / f"{_NEW}{dataset_id}"
+        try:
+            with _told():
+                aside.mkdir(mode=0o755)
+                for source in sources:
+                    _fill(aside, source, alone=len(sources) == 1)
+                content = _seal(aside)
+                _rename(aside, project / dataset_id)
+        except BaseException:
+            _remove_tree(aside)
+            raise
+        return content
+
+    def _adopt(self, project_id: str, dataset_id: str, folder: Path) -> None:
+        project = self._project(project_id)
+        if (project / dataset_id).exists():
+            return
+        if not folder.is_dir():
+            raise NotFoundError("the dataset that the job made is gone from its node", dataset=dataset_id)
+        with _told():
+            _seal(folder)
+            _rename(folder, project / dataset_id)
+
+    def _remove(self, project_id: str, dataset_id: str) -> None:
+        folder = self.folder(project_id, dataset_id)
+        if folder.exists():
+            gone = folder.with_name(f"{_GONE}{dataset_id}")
+            folder.rename(gone)
+            _remove_tree(gone)
+
+    def _sweep(self, project_id: str, wanted: set[str], now: float) -> None:
+        """What was put in place long ago without being stored (a crash came between) is nobody's."""
+        project = self._root / project_id
+        for folder in project.iterdir() if project.is_dir() else ():
+            known = folder.name in wanted
+            if not known and now - folder.lstat().st_mtime > _ABANDONED_S:
+                _remove_tree(folder)
+
+    def _project(self, project_id: str) -> Path:
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        project = self._root / project_id
+        project.mkdir(mode=0o755, exist_ok=True)
+        return project
+
+
+def _rename(folder: Path, place: Path) -> None:
+    folder.rename(place)
+    place.chmod(0o555)
+    sync_directory(place.parent)
+
+
+def _fill(content: Path, source: Path, *, alone: bool) -> None:
+    """Bring a source in: of a folder or an archive that is the only source, what is in it."""
+    if not source.exists():
+        raise NotFoundError(f"there is no {source}")
+    write = _writer(content)
+    name = source.name.lower()
+    if alone and source.is_file() and name.endswith(".zip"):
+        _unzip(source, write)
+    elif alone and source.is_file() and name.endswith(_TARS):
+        _untar(source, write)
+    else:
+        source = source.resolve()
+        for path, place in _walk(source, "" if alone and source.is_dir() else source.name):
+            if path.is_dir():
+                write(place, None, False)
+            else:
+                with path.open("rb") as reader:
+                    write(place, reader, bool(path.stat().st_mode & 0o111))
+
+
+def _walk(source: Path, place: str) -> Iterator[tuple[Path, str]]:
+    if source.is_symlink() or not (source.is_dir() or source.is_file()):
+        raise InvalidArgumentError(f"{source} is neither a file nor a folder; leave it out")
+    if place:
+        yield source, place
+    if source.is_dir():
+        for member in sorted(source.iterdir()):
+            yield from _walk(member, os.path.join(place, member.name))
+
+
+def _unzip(source: Path, write: Write) -> None:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for entry in archive.infolist():
+                mode = entry.external_attr >> 16
+                if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise InvalidArgumentError(f"{source.name}: {entry.filename!r} is neither a file nor a folder")
+                if entry.is_dir():
+                    write(entry.filename, None, False)
+                else:
+                    with archive.open(entry) as reader:
+                        write(entry.filename, reader, bool(mode & 0o111))
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise InvalidArgumentError(f"{source.name} is no ZIP archive that can be unpacked: {error}") from error
+
+
+def _untar(source: Path, write: Write) -> None:
+    try:
+        with tarfile.open(source) as archive:
+            for entry in archive:
+                if not (entry.isreg() or entry.isdir()):
+                    raise InvalidArgumentError(f"{source.name}: {entry.name!r} is neither a file nor a folder")
+                write(entry.name, archive.extractfile(entry) if entry.isreg() else None, bool(entry.mode & 0o111))
+    except (tarfile.TarError, EOFError) as error:
+        raise InvalidArgumentError(f"{source.name} is no tar archive that can be unpacked: {error}") from error
+
+
+def _writer(content: Path) -> Write:
+    def write(name: str, reader: IO[bytes] | None, executable: bool) -> None:
+        if name.startswith("/") or "\0" in name or ".." in name.split("/"):
+            raise InvalidArgumentError(f"{name!r} would leave the dataset")
+        place = content / name
+        try:
+            if reader is None:
+                place.mkdir(parents=True, exist_ok=True)
+                return
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("xb") as writer:
+                shutil.copyfileobj(reader, writer, _CHUNK)
+                os.fchmod(writer.fileno(), 0o755 if executable else 0o644)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise InvalidArgumentError(f"{name!r} is there twice, or a file and a folder at once") from error
+
+    return write
+
+
+def _seal(top: Path) -> Content:
+    """Make it durable, readable by whatever user a job runs as, and nobody's to write; what it holds."""
+    size = files = 0
+    folders = list(_open_up(top))
+    for folder in reversed(folders):
+        for member in sorted(folder.iterdir()):
+            status = member.lstat()
+            if stat.S_ISREG(status.st_mode):
+                size, files = size + status.st_size, files + 1
+                member.chmod(0o555 if status.st_mode & 0o111 else 0o444)
+                _sync(member)
+        # The top itself is to be renamed yet, and that needs the right to write to it.
+        folder.chmod(0o755 if folder == top else 0o555)
+        _sync(folder)
+    return Content(size, files)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _open_up(top: Path) -> Iterator[Path]:
+    """Every folder, each before those in it, with all rights for this user; no link is followed."""
+    top.chmod(0o700)
+    yield top
+    for member in sorted(top.iterdir()):
+        if member.is_dir() and not member.is_symlink():
+            yield from _open_up(member)
+
+
+def _remove_tree(top: Path) -> None:
+    if top.is_dir() and not top.is_symlink():
+        for _ in _open_up(top):
+            pass
+        shutil.rmtree(top)
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResourceExhaustedError(f"the dataset cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,127 @@
+"""``jobsphere image``: images that the jobs of a project name by an id, whether the server runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of, hidden_value
+from jobsphere.domain.resources import DockerImage, Resource
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = App(name="image", help="Name Docker images, with their logins, for the jobs of a project.")
+
+
+@app.command
+def add(
+    name: str,
+    image: str,
+    *,
+    username: str = "",
+    password_secret: str = "",
+    password_file: Path | None = None,
+    project: ProjectId = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Name an image and print its id: jobs write `docker: ID` or `docker: NAME`.
+
+    With a user name and no password_secret the password comes from a hidden prompt, from stdin, or from a file.
+
+    Parameters
+    ----------
+    name
+        1 to 63 of 0-9, A-Z, a-z, ., _ and -.
+    image
+        Its reference, as registry/name:tag.
+    username
+        Who logs in at the registry.
+    password_secret
+        The secret of the project that holds the password. Jobs get it as a variable, as all secrets.
+    password_file
+        The file that holds the password.
+    project
+        The id of the project; by default the first one.
+    data_dir
+        The data directory of the server.
+    """
+    from jobsphere import wiring_resources
+
+    asked = password_file is not None or (username and not password_secret)
+    password = hidden_value(f"Password of {username}", password_file) if asked else ""
+    added = asyncio.run(
+        wiring_resources.add_image(data_dir_of(data_dir), project, name, image, username, password_secret, password)
+    )
+    print(added.id)  # noqa: T201
+
+
+@app.command(name="list")
+def list_(
+    *, project: ProjectId = "", data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--json")] = False
+) -> None:
+    """List the images of a project; those of the settings file, which all projects have, are not among them.
+
+    Parameters
+    ----------
+    project
+        The id of the project; by default the first one.
+    data_dir
+        The data directory of the server.
+    json_
+        Print a JSON array instead of a table.
+    """
+    from rich.console import Console
+
+    from jobsphere import wiring_resources
+
+    images = asyncio.run(wiring_resources.list_images(data_dir_of(data_dir), project))
+    if json_:
+        print(json.dumps([_fields(i) for i in images], indent=2))  # noqa: T201
+    else:
+        Console().print(_table(images))
+
+
+@app.command
+def delete(image: str, *, project: ProjectId = "", data_dir: DataDir = None) -> None:
+    """Forget an image; refused while jobs that are under way name it.
+
+    Parameters
+    ----------
+    image
+        Its id or its name.
+    project
+        The id of the project; by default the first one.
+    data_dir
+        The data directory of the server.
+    """
+    from jobsphere import wiring_resources
+
+    asyncio.run(wiring_resources.delete_image(data_dir_of(data_dir), project, image))
+
+
+def _fields(image: Resource[DockerImage]) -> dict[str, str]:
+    return {
+        "id": image.id,
+        "name": image.name,
+        "project_id": image.project_id,
+        "image": image.body.reference,
+        "username": image.body.username,
+        "password_secret": image.body.password_secret,
+        "created_at": image.created_at.isoformat(),
+        "created_by_id": image.created_by_id,
+    }
+
+
+def _table(images: Sequence[Resource[DockerImage]]) -> Table:
+    from rich.table import Table
+
+    table = Table("ID", "Name", "Image", "User", "Created at (UTC)")
+    for i in images:
+        table.add_row(i.id, i.name, i.body.reference, i.body.username, f"{i.created_at:%Y-%m-%d %H:%M}")
+    return table

@@ -1,0 +1,99 @@
+"""The datasets of projects: create from files, list, delete, and clear away what a crash left of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobsphere.domain.access import Action
+from jobsphere.domain.errors import AlreadyExistsError, InvalidArgumentError
+from jobsphere.domain.job import LIVE_STATUSES, Job
+from jobsphere.domain.limits import MAX_LABELS, MAX_PATH_CHARS
+from jobsphere.domain.operation import Operation, OperationKind
+from jobsphere.domain.resource import Subject
+from jobsphere.domain.resource_ports import DatasetFiles
+from jobsphere.domain.resources import Dataset, Resource, check_name, output_dataset_id
+from jobsphere.service.resources import Backing, Resources
+
+
+class Datasets(Resources[Dataset]):
+    """What can be done with datasets."""
+
+    def __init__(self, backing: Backing, files: DatasetFiles) -> None:
+        super().__init__(Dataset, backing)
+        self._files = files
+
+    async def create(
+        self,
+        who: Subject,
+        project_id: str,
+        name: str,
+        sources: Sequence[Path],
+        description: str = "",
+        labels: tuple[tuple[str, str], ...] = (),
+    ) -> Resource[Dataset]:
+        """Make a dataset of files of this host; see :meth:`jobsphere.domain.resource_ports.DatasetFiles.take`.
+
+        Raises:
+            NotFoundError: no such project, or no such file.
+            AlreadyExistsError: the project has a dataset of that name.
+            InvalidArgumentError: the name cannot be, or something in the files.
+            ResourceExhaustedError: no room, or the project has as many as it may.
+        """
+        check_name(name)
+        if len(description) > MAX_PATH_CHARS or len(labels) > MAX_LABELS:
+            raise InvalidArgumentError(
+                f"description, labels: at most {MAX_PATH_CHARS} characters, and {MAX_LABELS} labels"
+            )
+        if not sources:
+            raise InvalidArgumentError("sources: name a folder, an archive, or files")
+        if any(known.name == name for known in await self.all(who, project_id, Action.RESOURCE_CHANGE)):
+            raise AlreadyExistsError(f"the project has the dataset {name!r} already; a dataset never changes")
+        dataset_id = self._backing.ids.new()
+        content = await self._files.take(project_id, dataset_id, sources)
+        body = Dataset(content.size_bytes, content.files, description, labels)
+        try:
+            return await self._add(who, project_id, name, body, dataset_id)
+        except BaseException:
+            await self._files.remove(project_id, dataset_id)
+            raise
+
+    async def delete(self, who: Subject, project_id: str, named: str) -> Resource[Dataset]:
+        """Remove it with its content; see :meth:`jobsphere.service.resources.Resources.delete`."""
+        gone = await super().delete(who, project_id, named)
+        await self._files.remove(project_id, gone.id)
+        return gone
+
+    async def activate(self, who: Subject, project_id: str, dataset_id: str) -> Operation:
+        """Make sure that jobs can use it: they always can.
+
+        Raises:
+            NotFoundError: no such project, or no such dataset in it.
+        """
+        await self.find(who, project_id, dataset_id, Action.RESOURCE_CHANGE)
+        backing = self._backing
+        kind, now = OperationKind.ACTIVATE_DATASET, backing.clock.now()
+        operation = Operation(backing.ids.new(), kind, project_id, "", now, who.id)
+        await backing.jobs.add_operation(operation)
+        return operation
+
+    async def sweep(self) -> None:
+        """Free what no dataset names: a crash came in between, or its project is deleted."""
+        now = self._backing.clock.now().timestamp()
+        live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
+        being_made = {dataset_id for job in live for dataset_id in _outputs(job)}
+        projects = {project.id for project in await self._backing.jobs.list_projects()}
+        for project_id in await self._files.projects():
+            known = await self._backing.resources.list_resources(Dataset, project_id)
+            wanted = {dataset.id for dataset in known} | being_made
+            await self._files.sweep(project_id, wanted, now if project_id in projects else math.inf)
+
+    def _uses(self, job: Job, resource: Resource[Dataset]) -> bool:
+        return resource.id in job.spec.dataset_ids
+
+
+def _outputs(job: Job) -> list[str]:
+    """The ids that the job's output datasets will have."""
+    numbers = range(len(job.spec.output_datasets)) if job.attempt else ()
+    return [output_dataset_id(job.attempt.id, number) for number in numbers if job.attempt]

@@ -1,0 +1,208 @@
+"""What the operator's commands about resources are put together from; they run beside a server or without one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobsphere.api.codec import encode_job
+from jobsphere.api.errors import code_of
+from jobsphere.blob.datasets import FOLDER as DATASETS
+from jobsphere.blob.datasets import LocalDatasets
+from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.config import load
+from jobsphere.desk import ORIGIN, Desk, desk_of, local_subject
+from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.domain.job import JobStatus
+from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, check_unused
+from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
+from jobsphere.service.audit import OK
+from jobsphere.service.connectors import Connectors
+from jobsphere.service.datasets import Datasets
+from jobsphere.service.images import ImageResources
+from jobsphere.service.resealing import Resealed, reseal
+from jobsphere.service.resources import Backing
+from jobsphere.service.secrets import Secrets
+from jobsphere.service.trail import begin
+from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.system import RandomIds, SystemClock
+from jobsphere.wiring import keys_of, secret_key
+
+
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    store: SqliteJobStore
+    keys: Keys
+    desk: Desk
+    secrets: Secrets
+    images: ImageResources
+    datasets: Datasets
+    connectors: Connectors
+
+    async def project_id(self, named: str) -> str:
+        """The project that a command names, else the default one."""
+        return named or (await self.desk.projects.ensure_default(local_subject())).id
+
+
+@asynccontextmanager
+async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
+    secret_key(data_dir)  # made if it is not there
+    keys = keys_of(load({"data_dir": data_dir}), data_dir)
+    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+    try:
+        desk = desk_of(store, _drop_nothing)
+        backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
+        yield _Operator(
+            store,
+            keys,
+            desk,
+            Secrets(backing, keys),
+            ImageResources(backing, keys),
+            Datasets(backing, LocalDatasets(data_dir / DATASETS)),
+            Connectors(backing),
+        )
+    finally:
+        await store.close()
+
+
+async def _drop_nothing(project_id: str, attempts: Sequence[str]) -> None:
+    """None of these commands deletes a project."""
+
+
+@asynccontextmanager
+async def _changing(data_dir: Path, action: str, project_id: str, named: str) -> AsyncGenerator[tuple[_Operator, str]]:
+    """Do something in a project as the operator, and write it to the audit log, whatever becomes of it."""
+    async with _operator(data_dir) as op:
+        trail, result = begin(), OK
+        project_id = await op.project_id(project_id)
+        try:
+            yield op, project_id
+        except Exception as error:
+            result = code_of(error).name
+            raise
+        finally:
+            ids = [("project_id", project_id), ("name", named)]
+            await op.desk.audit.record(local_subject(), action, ids, trail, ORIGIN, result)
+
+
+async def set_secret(data_dir: Path, project_id: str, name: str, value: str) -> Resource[Secret]:
+    """Make or change a secret as the operator; see :meth:`jobsphere.service.secrets.Secrets.set`."""
+    async with _changing(data_dir, "secret set", project_id, name) as (op, project):
+        return await op.secrets.set(local_subject(), project, name, value)
+
+
+async def list_secrets(data_dir: Path, project_id: str) -> Sequence[Resource[Secret]]:
+    """The secrets of a project."""
+    async with _operator(data_dir) as op:
+        return await op.secrets.all(local_subject(), await op.project_id(project_id))
+
+
+async def delete_secret(data_dir: Path, project_id: str, name: str) -> None:
+    """Remove a secret; see :meth:`jobsphere.service.secrets.Secrets.delete`."""
+    async with _changing(data_dir, "secret delete", project_id, name) as (op, project):
+        await op.secrets.delete(local_subject(), project, name)
+
+
+async def add_image(
+    data_dir: Path, project_id: str, name: str, image: str, username: str, secret: str, password: str
+) -> Resource[DockerImage]:
+    """Name an image as the operator; see :meth:`jobsphere.service.images.ImageResources.add`."""
+    async with _changing(data_dir, "image add", project_id, name) as (op, project):
+        return await op.images.add(local_subject(), project, name, image, username, secret, password)
+
+
+async def list_images(data_dir: Path, project_id: str) -> Sequence[Resource[DockerImage]]:
+    """The images of a project."""
+    async with _operator(data_dir) as op:
+        return await op.images.all(local_subject(), await op.project_id(project_id))
+
+
+async def delete_image(data_dir: Path, project_id: str, named: str) -> None:
+    """Remove an image's name; see :meth:`jobsphere.service.resources.Resources.delete`."""
+    async with _changing(data_dir, "image delete", project_id, named) as (op, project):
+        await op.images.delete(local_subject(), project, named)
+
+
+async def create_dataset(
+    data_dir: Path,
+    project_id: str,
+    name: str,
+    sources: Sequence[Path],
+    description: str,
+    labels: tuple[tuple[str, str], ...],
+) -> Resource[Dataset]:
+    """Make a dataset as the operator; see :meth:`jobsphere.service.datasets.Datasets.create`."""
+    async with _changing(data_dir, "dataset create", project_id, name) as (op, project):
+        return await op.datasets.create(local_subject(), project, name, sources, description, labels)
+
+
+async def list_datasets(data_dir: Path, project_id: str) -> Sequence[Resource[Dataset]]:
+    """The datasets of a project."""
+    async with _operator(data_dir) as op:
+        return await op.datasets.all(local_subject(), await op.project_id(project_id))
+
+
+async def show_dataset(data_dir: Path, project_id: str, named: str) -> tuple[Resource[Dataset], Path]:
+    """A dataset of a project, and where its files are."""
+    async with _operator(data_dir) as op:
+        found = await op.datasets.find(local_subject(), await op.project_id(project_id), named)
+        return found, LocalDatasets(data_dir / DATASETS).folder(found.project_id, found.id)
+
+
+async def delete_dataset(data_dir: Path, project_id: str, named: str) -> None:
+    """Remove a dataset; see :meth:`jobsphere.service.datasets.Datasets.delete`."""
+    async with _changing(data_dir, "dataset delete", project_id, named) as (op, project):
+        await op.datasets.delete(local_subject(), project, named)
+
+
+async def add_connector(data_dir: Path, project_id: str, name: str, connector: S3Connector) -> Resource[S3Connector]:
+    """Make a bucket known as the operator; see :meth:`jobsphere.service.connectors.Connectors.add`."""
+    async with _changing(data_dir, "s3 add", project_id, name) as (op, project):
+        return await op.connectors.add(local_subject(), project, name, connector)
+
+
+async def list_connectors(data_dir: Path, project_id: str) -> Sequence[Resource[S3Connector]]:
+    """The S3 connectors of a project."""
+    async with _operator(data_dir) as op:
+        return await op.connectors.all(local_subject(), await op.project_id(project_id))
+
+
+async def delete_connector(data_dir: Path, project_id: str, named: str) -> None:
+    """Remove an S3 connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
+    async with _changing(data_dir, "s3 delete", project_id, named) as (op, project):
+        await op.connectors.delete(local_subject(), project, named)
+
+
+async def project_disk(data_dir: Path, project_id: str) -> ProjectDisk:
+    """The disk of a project.
+
+    Raises:
+        NotFoundError: no such project.
+    """
+    async with _operator(data_dir) as op:
+        project = await op.desk.projects.get(local_subject(), await op.project_id(project_id))
+        return ProjectDisk(data_dir, project.id)
+
+
+async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Resealed:
+    """Seal everything with the first key; ``fresh``: make one first; ``drop_old``: take the others out of the file.
+
+    Raises:
+        FailedPreconditionError: the keys are not in a file, or jobs that are about to start need an old one.
+    """
+    async with _changing(data_dir, "secret rotate-keys", "", "") as (op, _):
+        keys = op.keys
+        if keys.by_variable and (fresh or drop_old):
+            raise FailedPreconditionError(
+                f"the keys come from the variable {KEY_VARIABLE}: put a new one before the others in it, start the "
+                "server and this command with it, and leave the others out once `secret rotate-keys` is through"
+            )
+        if fresh:
+            keys.replace_file([new_key(), *(keys.in_file() if keys.file.exists() else ())])
+        done = await reseal(op.store.resources, op.store, keys.box())
+        if drop_old:
+            check_unused("an old key", await op.store.jobs_in([JobStatus.PREPARING]))
+            keys.replace_file(keys.in_file()[:1])
+        return done

@@ -1,0 +1,40 @@
+"""The project's disk through a whole server: filled by the operator, read by jobs, with and without a fence."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from jobsphere.runner.sandbox import why_not
+from tests.acceptance.jobfiles import execute, write_job
+from tests.commands import jobsphere
+from tests.live import live_server
+
+CONFIG = "cmd: bash job.sh ${DS_PROJECT_HOME}\ninputs:\n- job.sh\nflags:\n- attach-project-disk\n"
+SCRIPT = 'test "$1" = "$DS_PROJECT_HOME" && cat "$1/models/m.txt" && touch "$1/models/new" 2>/dev/null || echo kept\n'
+
+
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
+def test_jobs_read_what_was_put(tmp_path: Path, sandbox: str) -> None:
+    if sandbox == "bubblewrap" and why_not() and "CI" not in os.environ:
+        pytest.skip(why_not())
+    (tmp_path / "m.txt").write_text("of-the-model\n")
+    with live_server(tmp_path / "data", "--sandbox", sandbox) as server:
+        data, client = server.data_dir, server.client()
+        put = jobsphere(data, "project", "disk", "put", str(tmp_path / "m.txt"), "models/")
+        assert put == "1 file (13 B) on the disk now\n"
+        words = execute(client, write_job(tmp_path / "job", CONFIG, job__sh=SCRIPT))
+        assert "of-the-model" in words
+        assert ("kept" in words) is (sandbox == "bubblewrap")
+        listed = json.loads(jobsphere(data, "project", "disk", "ls", "--json"))
+        assert [(e["path"], e["size_bytes"], e["is_folder"]) for e in listed] == [("models", 13, True)]
+        assert "models/m.txt" in jobsphere(data, "project", "disk", "ls", "models")
+        jobsphere(data, "project", "disk", "get", "models/m.txt", str(tmp_path / "back.txt"))
+        assert (tmp_path / "back.txt").read_text() == "of-the-model\n"
+        assert "--recursive" in jobsphere(data, "project", "disk", "rm", "models", code=1)
+        jobsphere(data, "project", "disk", "rm", "models", "--recursive")
+        assert json.loads(jobsphere(data, "project", "disk", "ls", "--json")) == []
+        assert "no project 'nope'" in jobsphere(data, "project", "disk", "ls", "--project", "nope", code=1)
