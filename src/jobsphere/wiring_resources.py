@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from jobsphere.api.codec import encode_job
 from jobsphere.api.errors import code_of
@@ -29,6 +30,8 @@ from jobsphere.service.trail import begin
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring import keys_of, secret_key
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ async def _changing(data_dir: Path, action: str, project_id: str, named: str) ->
 
 async def set_secret(data_dir: Path, project_id: str, name: str, value: str) -> Resource[Secret]:
     """Make or change a secret as the operator; see :meth:`jobsphere.service.secrets.Secrets.set`."""
-    async with _changing(data_dir, "secret set", project_id, name) as (op, project):
+    async with _changing(data_dir, "jobsphere secret set", project_id, name) as (op, project):
         return await op.secrets.set(local_subject(), project, name, value)
 
 
@@ -101,7 +104,7 @@ async def list_secrets(data_dir: Path, project_id: str) -> Sequence[Resource[Sec
 
 async def delete_secret(data_dir: Path, project_id: str, name: str) -> None:
     """Remove a secret; see :meth:`jobsphere.service.secrets.Secrets.delete`."""
-    async with _changing(data_dir, "secret delete", project_id, name) as (op, project):
+    async with _changing(data_dir, "jobsphere secret delete", project_id, name) as (op, project):
         await op.secrets.delete(local_subject(), project, name)
 
 
@@ -109,7 +112,7 @@ async def add_image(
     data_dir: Path, project_id: str, name: str, image: str, username: str, secret: str, password: str
 ) -> Resource[DockerImage]:
     """Name an image as the operator; see :meth:`jobsphere.service.images.ImageResources.add`."""
-    async with _changing(data_dir, "image add", project_id, name) as (op, project):
+    async with _changing(data_dir, "jobsphere image add", project_id, name) as (op, project):
         return await op.images.add(local_subject(), project, name, image, username, secret, password)
 
 
@@ -121,7 +124,7 @@ async def list_images(data_dir: Path, project_id: str) -> Sequence[Resource[Dock
 
 async def delete_image(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an image's name; see :meth:`jobsphere.service.resources.Resources.delete`."""
-    async with _changing(data_dir, "image delete", project_id, named) as (op, project):
+    async with _changing(data_dir, "jobsphere image delete", project_id, named) as (op, project):
         await op.images.delete(local_subject(), project, named)
 
 
@@ -134,7 +137,7 @@ async def create_dataset(
     labels: tuple[tuple[str, str], ...],
 ) -> Resource[Dataset]:
     """Make a dataset as the operator; see :meth:`jobsphere.service.datasets.Datasets.create`."""
-    async with _changing(data_dir, "dataset create", project_id, name) as (op, project):
+    async with _changing(data_dir, "jobsphere dataset create", project_id, name) as (op, project):
         return await op.datasets.create(local_subject(), project, name, sources, description, labels)
 
 
@@ -153,13 +156,13 @@ async def show_dataset(data_dir: Path, project_id: str, named: str) -> tuple[Res
 
 async def delete_dataset(data_dir: Path, project_id: str, named: str) -> None:
     """Remove a dataset; see :meth:`jobsphere.service.datasets.Datasets.delete`."""
-    async with _changing(data_dir, "dataset delete", project_id, named) as (op, project):
+    async with _changing(data_dir, "jobsphere dataset delete", project_id, named) as (op, project):
         await op.datasets.delete(local_subject(), project, named)
 
 
 async def add_connector(data_dir: Path, project_id: str, name: str, connector: S3Connector) -> Resource[S3Connector]:
     """Make a bucket known as the operator; see :meth:`jobsphere.service.connectors.Connectors.add`."""
-    async with _changing(data_dir, "s3 add", project_id, name) as (op, project):
+    async with _changing(data_dir, "jobsphere s3 add", project_id, name) as (op, project):
         return await op.connectors.add(local_subject(), project, name, connector)
 
 
@@ -171,19 +174,32 @@ async def list_connectors(data_dir: Path, project_id: str) -> Sequence[Resource[
 
 async def delete_connector(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an S3 connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
-    async with _changing(data_dir, "s3 delete", project_id, named) as (op, project):
+    async with _changing(data_dir, "jobsphere s3 delete", project_id, named) as (op, project):
         await op.connectors.delete(local_subject(), project, named)
 
 
-async def project_disk(data_dir: Path, project_id: str) -> ProjectDisk:
-    """The disk of a project.
+async def read_disk(data_dir: Path, project_id: str, work: Callable[[ProjectDisk], T]) -> T:
+    """Read from the disk of a project.
 
     Raises:
         NotFoundError: no such project.
     """
     async with _operator(data_dir) as op:
-        project = await op.desk.projects.get(local_subject(), await op.project_id(project_id))
-        return ProjectDisk(data_dir, project.id)
+        return work(await _disk(op, data_dir, await op.project_id(project_id)))
+
+
+async def change_disk(data_dir: Path, project_id: str, verb: str, path: str, work: Callable[[ProjectDisk], T]) -> T:
+    """Change something on the disk of a project, by the command ``verb``.
+
+    Raises:
+        NotFoundError: no such project.
+    """
+    async with _changing(data_dir, f"jobsphere project disk {verb}", project_id, path) as (op, project):
+        return work(await _disk(op, data_dir, project))
+
+
+async def _disk(op: _Operator, data_dir: Path, project_id: str) -> ProjectDisk:
+    return ProjectDisk(data_dir, (await op.desk.projects.get(local_subject(), project_id)).id)
 
 
 async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Resealed:
@@ -192,7 +208,7 @@ async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Reseale
     Raises:
         FailedPreconditionError: the keys are not in a file, or jobs that are about to start need an old one.
     """
-    async with _changing(data_dir, "secret rotate-keys", "", "") as (op, _):
+    async with _changing(data_dir, "jobsphere secret rotate-keys", "", "") as (op, _):
         keys = op.keys
         if keys.by_variable and (fresh or drop_old):
             raise FailedPreconditionError(

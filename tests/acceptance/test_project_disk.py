@@ -37,4 +37,10 @@ def test_jobs_read_what_was_put(tmp_path: Path, sandbox: str) -> None:
         assert "--recursive" in jobsphere(data, "project", "disk", "rm", "models", code=1)
         jobsphere(data, "project", "disk", "rm", "models", "--recursive")
         assert json.loads(jobsphere(data, "project", "disk", "ls", "--json")) == []
+        rows = json.loads(jobsphere(data, "audit", "--action", "jobsphere project disk*", "--json"))
+        assert [(row["action"].split()[-1], row["result"]) for row in rows] == [
+            ("rm", "OK"),
+            ("rm", "FAILED_PRECONDITION"),
+            ("put", "OK"),
+        ]
         assert "no project 'nope'" in jobsphere(data, "project", "disk", "ls", "--project", "nope", code=1)

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from jobsphere.domain.errors import AlreadyExistsError, CorruptedError, NotFoundError
+from jobsphere.domain.operation import Operation, OperationKind
+from jobsphere.domain.resource import Community, Project
 from jobsphere.domain.resource_ports import ResourceStore
 from jobsphere.domain.resources import Resource, Secret
+from jobsphere.store.access import SqliteTeams
 from jobsphere.store.failing import FailingResourceStore
 from jobsphere.store.resources import MemoryResourceStore
 from jobsphere.store.sqlite import SqliteJobStore
@@ -116,4 +119,16 @@ async def test_a_record_that_cannot_be_read_is_told_without_its_content(tmp_path
     with pytest.raises(CorruptedError) as caught:
         await opened.resources.get_resource(Secret, secret.id)
     assert "planted" not in f"{caught.value} {caught.value.context} {caught.value.__context__}"
+    await opened.close()
+
+
+async def test_a_deleted_project_takes_its_resources_along(tmp_path: Path) -> None:
+    opened = SqliteJobStore.open(tmp_path / "jobsphere.db", lambda _: b"")
+    teams = opened.beside(SqliteTeams)
+    await teams.add_community(Community("c1", "default", NOW, "me"), None)
+    for project_id in ("p1", "p2"):
+        await teams.create_project(Project(project_id, project_id, "c1", NOW, "me"), None, None)
+        await opened.resources.add_resource(a_secret(project_id=project_id))
+    await teams.delete_project("p1", Operation("op", OperationKind.DELETE_PROJECT, "p1", "", NOW, "me"))
+    assert [secret.project_id for secret in await opened.resources.list_resources(Secret)] == ["p2"]
     await opened.close()

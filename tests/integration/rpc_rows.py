@@ -104,7 +104,7 @@ async def rpcs(folder: Path) -> AsyncIterator[Rpcs]:
     identity = Identity(tokens, True, "local", world.accounts, world.clock)
     services = Services(
         world.jobs, world.jobs.operations, world.logs, world.projects, world.communities, world.grants, identity,
-        Audit(faults.store, world.clock),
+        Audit(faults.store, world.clock), world.datasets,
     )  # fmt: skip
     methods = {
         f"{method.containing_service.name}/{method.name}": method
@@ -208,6 +208,11 @@ def _no_deltas(resource_id: str) -> Build:
     return _this(resource_id=resource_id, access_binding_deltas=[])
 
 
+async def _dataset(rpcs: Rpcs) -> dict[str, Any]:
+    dataset = await rpcs.world.datasets.create(WHO, PROJECT, f"n-{rpcs.world.ids.new()}", [Path(__file__)])
+    return {"project_id": PROJECT, "dataset_id": dataset.id}
+
+
 _CHANGE = {"update_mask": {"paths": ["description"]}, "description": "new"}
 
 ROWS: Mapping[str, Row] = {
@@ -224,6 +229,8 @@ ROWS: Mapping[str, Row] = {
     "ProjectJobService/DeleteData": Row("project", DEVELOPER, "job_id", _job()),
     "ProjectJobService/DeleteAllData": Row("project", DEVELOPER, "project_id", _this(project_id=PROJECT)),
     "ProjectJobService/SetDataTtl": Row("project", DEVELOPER, "job_id", _job()),
+    "DatasetService/Activate": Row("project", EDITOR, "project_id", _dataset),
+    "DatasetService/Deactivate": Row("without"),
     "OperationService/Get": Row("project", VIEWER, "operation_id", _operation, reads=True),
     "OperationService/Cancel": Row("project", DEVELOPER, "operation_id", _operation),
     "ProjectService/Create": Row("community", DEVELOPER, "community_id", _new_name(community_id=COMMUNITY)),

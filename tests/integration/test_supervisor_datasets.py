@@ -56,6 +56,8 @@ async def test_a_program_that_fails_makes_none(node: Node) -> None:
         ("mkfifo ${OUT}/f", "'f' is neither a file nor a folder"),
         ("rmdir ${OUT}; ln -s /etc ${OUT}", "something else in the place of its folder"),
         ("rmdir ${OUT}; echo > ${OUT}", "something else in the place of its folder"),
+        ("d=${OUT}; for i in $(seq 300); do d=$d/d; done; mkdir -p $d", "more than 200 folders deep"),
+        ("mv ${OUT} ../inputs/x 2>/dev/null || mv ${OUT} x; ln -s $PWD/x ${OUT}", "something else in the place"),
         ("truncate -s 2G ${OUT}/big", "2.0 GiB, while its size was given as 1.0 GiB"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.blob.project_disk import ProjectDisk, remove_disks
 from jobsphere.domain.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -131,3 +131,13 @@ def test_what_is_in_the_way_is_named_and_nothing_half_made_is_left(
     with pytest.raises(ResourceExhaustedError, match="No space left on device"):
         disk.put(source)
     assert [p.name for p in (disk.folder() / "model").iterdir()] == []
+
+
+def test_the_disks_of_projects_that_are_gone_go(disk: ProjectDisk, source: Path, tmp_path: Path) -> None:
+    other = ProjectDisk(tmp_path / "data", "p2")
+    for one in (disk, other):
+        one.put(source)
+    remove_disks(tmp_path / "data", {"p1"})
+    assert [p.name for p in disk.folder().parent.iterdir()] == ["p1"]
+    assert paths(disk) == [("model", 5)]
+    remove_disks(tmp_path / "nowhere", set())

@@ -200,8 +200,10 @@ async def test_a_sweep_leaves_what_is_known_and_what_is_being_made(world: World,
     project = world.dataset_files.folder(PROJECT, "x").parent
     for folder in project.iterdir():
         os.utime(folder, (0, 0))
+    await world.dataset_files.take("gone-project", "of-it", [source])
     await world.datasets.sweep()
     assert {p.name for p in project.iterdir()} == {kept.id, being_made}
+    assert list(world.dataset_files.folder("gone-project", "x").parent.iterdir()) == []
 
 
 def test_ids_of_outputs_are_ids_and_differ() -> None:

@@ -18,8 +18,12 @@ class DatasetService:
         self._datasets = datasets
 
     def implementation(self) -> Implementation:
-        """Activate; a dataset is always active here, and there is no way back from that but to delete it."""
-        return Implementation(pb.DESCRIPTOR.services_by_name["DatasetService"], {"Activate": self.activate})
+        """Activate; there is no way back from that but to delete it."""
+        return Implementation(
+            pb.DESCRIPTOR.services_by_name["DatasetService"],
+            {"Activate": self.activate},
+            without={"Deactivate": "a dataset is always active here; `jobsphere dataset delete` frees its disk space"},
+        )
 
     async def activate(self, who: Subject, request: pb.ActivateDatasetRequest) -> Operation:
         """Make sure that jobs can use a dataset; the operation is done."""

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from jobsphere.api.audit import Auditor, Origins
 from jobsphere.api.community import CommunityService
+from jobsphere.api.dataset import DatasetService
 from jobsphere.api.endpoint import ApiEndpointService
 from jobsphere.api.iam import IamTokenService
 from jobsphere.api.jobs import ProjectJobService
@@ -125,6 +126,7 @@ def implementations(services: Services, address: str) -> list[Implementation]:
         OperationService(services.operations),
         ProjectService(services.projects, services.grants),
         CommunityService(services.communities, services.grants),
+        DatasetService(services.datasets),
         IamTokenService(services.identity),
         ApiEndpointService(address),
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jobsphere.blob.project_disk import Entry, ProjectDisk
 
+T = TypeVar("T")
 app = App(
     name="disk", help="Put files on a project's disk, which jobs with attach-project-disk read at $DS_PROJECT_HOME."
 )
@@ -46,7 +47,7 @@ def ls(
     """
     from rich.console import Console
 
-    entries = _disk(data_dir, project).list(path)
+    entries = _read(data_dir, project, lambda disk: disk.list(path))
     if json_:
         print(json.dumps([_fields(e) for e in entries], indent=2))  # noqa: T201
     else:
@@ -68,7 +69,7 @@ def put(source: Path, path: str = "", *, project: ProjectId = "", data_dir: Data
     data_dir
         The data directory of the server.
     """
-    files = _disk(data_dir, project).put(source, path)
+    files = _change(data_dir, project, "put", path, lambda disk: disk.put(source, path))
     print(f"{_count(len(files))} ({human_size(sum(f.size_bytes for f in files))}) on the disk now")  # noqa: T201
 
 
@@ -87,7 +88,7 @@ def get(path: str, target: Path = Path(), *, project: ProjectId = "", data_dir: 
     data_dir
         The data directory of the server.
     """
-    files = _disk(data_dir, project).get(path, target)
+    files = _read(data_dir, project, lambda disk: disk.get(path, target))
     print(f"{_count(len(files))} ({human_size(sum(f.stat().st_size for f in files))}) copied")  # noqa: T201
 
 
@@ -112,14 +113,20 @@ def rm(
     data_dir
         The data directory of the server.
     """
-    gone = _disk(data_dir, project).remove(path, recursive=recursive)
+    gone = _change(data_dir, project, "rm", path, lambda disk: disk.remove(path, recursive=recursive))
     print(f"{gone.path} ({human_size(gone.size_bytes)}) is removed")  # noqa: T201
 
 
-def _disk(data_dir: Path | None, project: str) -> ProjectDisk:
+def _read(data_dir: Path | None, project: str, work: Callable[[ProjectDisk], T]) -> T:
     from jobsphere import wiring_resources
 
-    return asyncio.run(wiring_resources.project_disk(data_dir_of(data_dir), project))
+    return asyncio.run(wiring_resources.read_disk(data_dir_of(data_dir), project, work))
+
+
+def _change(data_dir: Path | None, project: str, verb: str, path: str, work: Callable[[ProjectDisk], T]) -> T:
+    from jobsphere import wiring_resources
+
+    return asyncio.run(wiring_resources.change_disk(data_dir_of(data_dir), project, verb, path, work))
 
 
 def _count(files: int) -> str:

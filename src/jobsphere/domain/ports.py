@@ -324,8 +324,7 @@ class Images(Protocol):
         """What the node is told of the image of a stored spec; None if it asks for none.
 
         Raises:
-            UnavailableError: the engine is not there any more.
-            FailedPreconditionError: the image of that id, or the secret, is not there any more.
+            UnavailableError, FailedPreconditionError: the engine, or the image or its secret, is not there any more.
         """
         ...
 

@@ -63,7 +63,7 @@ def collect(bench: Bench, ended: Ended, seen_as: Mapping[str, str]) -> Collected
         packer = FolderPacker(folders, MAX_FILE_BYTES)
         for number, place in enumerate(bench.plan.outputs):
             _collect_output(bench, folders, packer, number, place, found)
-    datasets, errors = collect_datasets(bench, ended)
+        datasets, errors = collect_datasets(bench, folders, ended)
     found.errors += errors
     if ended.reason is not EndReason.EXITED:
         found.errors = [e for e in found.errors if e.type is not FileErrorType.NOT_FOUND]
