@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-EXPERIMENTS = ("submit_to_first_log", "get_rate", "job_rate", "environment")
+EXPERIMENTS = ("submit_to_first_log", "get_rate", "job_rate", "environment", "fence", "stats")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -17,6 +17,7 @@ from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as pb
 from benchmarks.figures import Figure
 
 JOBS = 300
+AT_ONCE = 32
 CLIENTS = 8
 
 
@@ -33,7 +34,11 @@ def run() -> list[Figure]:
 
 
 def _jobsphere() -> float:
-    with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder, live_server(Path(folder) / "data") as server:
+    at_once = ("--jobs-at-once", str(AT_ONCE))
+    with (
+        tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder,
+        live_server(Path(folder) / "data", *at_once) as server,
+    ):
         api, project = Api.of(server), server.client().project
         _submit(api, project)
         begin = time.perf_counter()

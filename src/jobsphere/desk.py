@@ -35,6 +35,7 @@ from jobsphere.system import RandomIds, SystemClock
 
 T = TypeVar("T")
 ORIGIN = "command line"
+CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,16 @@ async def change(
         work: ``work(desk, operator)``.
     """
     async with _opened(data_dir) as desk:
-        trail, who, result = begin(), local_subject(), OK
+        trail, who, result = begin(), local_subject(), CANCELLED
         try:
-            return await work(desk, who)
+            answer = await work(desk, who)
+            result = OK
         except Exception as error:
             result = code_of(error).name
             raise
         finally:
             await desk.audit.record(who, action, ids, trail, ORIGIN, result)
+        return answer
 
 
 @asynccontextmanager

@@ -41,9 +41,9 @@ def show_members(data_dir: Path, scope: Scope, resource_id: str, as_json: bool) 
         print(json.dumps([_fields(b, a) for b, a in members], indent=2))  # noqa: T201
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("Name", "ID", "Kind", "Role")
+    table = Table("Name", "ID", "Kind", Column("Role", overflow="fold"))
     for binding, account in members:
         table.add_row(account.name, account.id, account.kind.value, binding.role_id)
     Console().print(table)

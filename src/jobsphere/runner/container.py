@@ -23,6 +23,7 @@ from jobsphere.runner.named_container import (
     change_owner,
     common_options,
     limit_options,
+    network_options,
     owner_of,
     user_options,
     write_private,
@@ -81,7 +82,7 @@ class Container:
         options += [*user_options(self._engine, self._owner), *self._mounts(), *self._limits()]
         options += self._variables(environment)
         if not self._image_plan.network:
-            options += ["--network", "none"]
+            options += network_options(self._engine, "none")
         text = f". {ROOT}/{_SCRIPT}; {_RUN}" if os.path.exists(self._at(_SCRIPT)) else _RUN
         options += [*self._engine.run_args, "--entrypoint", "/bin/sh", image, "-c", text, "sh", argv[-1]]
         self._give_files(self._owner)

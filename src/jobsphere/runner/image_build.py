@@ -24,6 +24,7 @@ from jobsphere.runner.named_container import (
     change_owner,
     common_options,
     limit_options,
+    network_options,
     owner_of,
     user_options,
     write_private,
@@ -104,7 +105,7 @@ class _BenchInside:
         scratch, variables = (self._bench.run_directory.at(name) for name in (_SCRATCH, _VARIABLES))
         _make_scratch(scratch, owner_of(self._plan))
         options = ["run", "--name", _name(plan), "--label", f"jobsphere.attempt={plan.attempt_id}"]
-        options += [*common_options(engine), "--network", "host", "--workdir", "/"]
+        options += [*common_options(engine), *network_options(engine, "host"), "--workdir", "/"]
         options += ["--cap-drop", "all", "--cap-add", "DAC_OVERRIDE"]  # to read what the image keeps for its users
         options += [*user_options(engine, owner_of(self._plan)), *limit_options(plan.limits)]
         try:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from jobsphere.domain.attempt import AttemptPlan, LogChunk, Observation, StopOrder
 from jobsphere.domain.command import WORK
-from jobsphere.domain.errors import NotFoundError, UnavailableError
+from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from jobsphere.runner import spawner
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.frames import read_frames, whole_size
+from jobsphere.runner.room import is_full
 from jobsphere.runner.rundir import (
     COLLECTED,
     CONTROL,
@@ -156,9 +157,13 @@ class LocalRunner:
         except FileNotFoundError:
             return LogChunk((), offset, complete=seen.collected is not None)
         try:
-            if os.fstat(fd).st_size < offset <= (self._run(attempt_id).glance(CUT, int) or 0):
-                return LogChunk((), offset, complete=seen.collected is not None)
             frames, after = read_frames(fd, offset, limit_bytes)
+        except InvalidArgumentError:
+            run = self._run(attempt_id)
+            # On a full disk a write may be seen and fail all the same; and what fills it may be cut off.
+            if not run.has(CUT) and (seen.collected is not None or not is_full(run.path)):
+                raise
+            return LogChunk((), offset, complete=seen.collected is not None)
         finally:
             os.close(fd)
         return LogChunk(
@@ -204,6 +209,8 @@ class LocalRunner:
             return self._run(attempt_id).has(COLLECTED)
         try:
             frames = os.fstat(fd).st_size > offset and read_frames(fd, offset, 1)[0]
+        except InvalidArgumentError:  # of a log that was cut: it has nothing more for this reader
+            frames = []
         finally:
             os.close(fd)
         return bool(frames) or self._run(attempt_id).has(COLLECTED)

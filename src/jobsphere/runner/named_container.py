@@ -118,6 +118,12 @@ def user_options(engine: ContainerEngine, owner: int | None) -> list[str]:
     return ["--user", "0:0", "--uidmap", mapping, "--gidmap", mapping]
 
 
+def network_options(engine: ContainerEngine, network: str) -> list[str]:
+    """The network, unless the operator names one for all containers: engines refuse to be told two."""
+    named = any(option.partition("=")[0] in {"--network", "--net"} for option in engine.run_args)
+    return [] if named else ["--network", network]
+
+
 def limit_options(limits: Limits | None) -> Iterator[str]:
     """Memory without swap, processes and CPUs."""
     if limits is not None:

@@ -9,7 +9,7 @@
     step                              what is being done now; renamed into place, not durable
     stop  control                     the server's stop order, and the FIFO whose readers a byte wakes up
     logs                              frames, see :mod:`jobsphere.runner.frames`
-    cut                               how long the log was before it was cut, if it had filled the disk
+    cut                               there before the log is cut, because it has filled the disk: its size until then
     work inputs outputs modules s3    the job's root, as :mod:`jobsphere.domain.command` lays it out
     tmp home                          the program's own
     groups                            the folders of the control group, a line each, while the program may be in them

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from jobsphere.domain.access import Action
 from jobsphere.domain.access_ports import TeamStore
-from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids
 from jobsphere.domain.resource import Community, Labels, Subject
@@ -138,11 +139,11 @@ class Communities:
 
     async def ensure_default(self, who: Subject) -> Community:
         """The default community: the oldest one, made if there is none."""
-        communities = await self._teams.list_communities()
-        if communities:
-            return communities[0]
-        community, _ = await self.create(who, DEFAULT_COMMUNITY, "Made at the first start")
-        return community
+        if not await self._teams.list_communities():
+            # Another process may be faster: a server and a command that start at once on an empty data directory.
+            with suppress(AlreadyExistsError):
+                await self.create(who, DEFAULT_COMMUNITY, "Made at the first start")
+        return (await self._teams.list_communities())[0]
 
     def _operation(self, kind: OperationKind, community_id: str, who: Subject) -> Operation:
         return Operation(self._ids.new(), kind, "", "", self._clock.now(), who.id, community_id)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from jobsphere.domain.access import Action, Level, Role, Scope
 from jobsphere.domain.access_ports import TeamStore
 from jobsphere.domain.accounts import Binding
-from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, JobStore
 from jobsphere.domain.resource import Community, Labels, Project, Subject
@@ -162,11 +163,11 @@ class Projects:
 
     async def ensure_default(self, who: Subject) -> Project:
         """The default project: the oldest one, made if there is none."""
-        projects = await self._store.list_projects()
-        if projects:
-            return projects[0]
-        project, _ = await self.create(who, DEFAULT_PROJECT, "Made at the first start")
-        return project
+        if not await self._store.list_projects():
+            # As for communities: another process may be faster.
+            with suppress(AlreadyExistsError):
+                await self.create(who, DEFAULT_PROJECT, "Made at the first start")
+        return (await self._store.list_projects())[0]
 
     async def _community(self, who: Subject, community_id: str) -> Community:
         if community_id:

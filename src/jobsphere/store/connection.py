@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jobsphere.domain.errors import CorruptedError, JobsphereError, ResourceExha
 BUSY_TIMEOUT_S = 10.0
 """How long a write waits for another process's lock on the database."""
 
+_WAL_AGAIN_S = 0.01
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -26,9 +28,23 @@ def connect_writer(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sqlite
         # it, and the next process to leave would take the log of a database that is in use with it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect(path, "rw", busy_timeout_s)
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection, busy_timeout_s)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """The driver waits for locks, but not for this one: processes that make one new file at once meet here."""
+    until = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_WAL_AGAIN_S)
+        else:
+            return
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
