@@ -263,6 +263,10 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
             raise FailedPreconditionError(
                 f"setting sandbox_read_only: {path!r} is not for jobs to see; name folders outside of {data}"
             )
+        if settings.working_storage and settings.working_storage.resolve().is_relative_to(shown):
+            raise FailedPreconditionError(
+                f"setting sandbox_read_only: {path!r} would show jobs each other's working_storage; name others"
+            )
     reason = sandbox.why_not()
     if not reason:
         return SandboxPlan(settings.network, settings.sandbox_read_only)

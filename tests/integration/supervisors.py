@@ -34,7 +34,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
 class Node:
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
-        self.volume = data.parent / f"{data.name}-volume"
+        self.volume = data / "storage"
         self.volume.mkdir(parents=True, exist_ok=True)
         self.options = options
         self.runner = self.new_runner()

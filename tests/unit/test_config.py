@@ -76,3 +76,14 @@ def test_a_folder_for_jobs_is_outside_of_the_data_directory(tmp_path: Path, path
     shown = path.format(data=tmp_path / "data")
     with pytest.raises(FailedPreconditionError, match="not for jobs to see"):
         sandbox_of(config.Settings(data_dir=tmp_path / "data", sandbox_read_only=(shown,)))
+
+
+def test_a_folder_for_jobs_does_not_hold_their_working_storage(tmp_path: Path) -> None:
+    (tmp_path / "shared" / "volume").mkdir(parents=True)
+    settings = config.Settings(
+        data_dir=tmp_path / "data",
+        sandbox_read_only=(str(tmp_path / "shared"),),
+        working_storage=tmp_path / "shared" / "volume",
+    )
+    with pytest.raises(FailedPreconditionError, match="each other's working_storage"):
+        sandbox_of(settings)

@@ -52,14 +52,14 @@ class _Found:
     errors: list[FileError] = field(default_factory=list[FileError])
 
 
-def collect(bench: Bench, ended: Ended, seen_as: Mapping[str, str]) -> Collected:
+def collect(bench: Bench, ended: Ended, seen_as: Mapping[str, str], moved: Mapping[str, str]) -> Collected:
     """Fill the outbox, durably; no process of the attempt is left. The log is written to for the last time.
 
-    That an output is missing is worth a word only if the program ended by itself. ``seen_as``: see
-    :class:`jobsphere.runner.folders.JobFolders`.
+    That an output is missing is worth a word only if the program ended by itself. ``seen_as``,
+    ``moved``: see :class:`jobsphere.runner.folders.JobFolders`.
     """
     begin, found = time.monotonic(), _Found()
-    with JobFolders(bench.run_directory.path, seen_as) as folders:
+    with JobFolders(bench.run_directory.path, seen_as, moved) as folders:
         packer = FolderPacker(folders, MAX_FILE_BYTES)
         for number, place in enumerate(bench.plan.outputs):
             _collect_output(bench, folders, packer, number, place, found)

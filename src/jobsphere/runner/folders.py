@@ -78,9 +78,11 @@ class JobFolders:
         run_directory: The attempt's run directory.
         seen_as: What the program saw where: absolute paths and the folders of the run directory behind them, for links
             that it made by such a path. ``{"/job": ""}``: the run directory itself was at ``/job``.
+        moved: Those of the job's folders that lie elsewhere, and where.
     """
 
-    def __init__(self, run_directory: str, seen_as: Mapping[str, str]) -> None:
+    def __init__(self, run_directory: str, seen_as: Mapping[str, str], moved: Mapping[str, str] | None = None) -> None:
+        self._moved = moved or {}
         self._fd = os.open(run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._seen_as = seen_as
 
@@ -99,7 +101,7 @@ class JobFolders:
             FileNotFoundError: nothing.
             UnreachableError: it would lead out, or nowhere.
         """
-        return _Walk(self._fd, self._seen_as).to(location)
+        return _Walk(self._fd, self._seen_as, self._moved).to(location)
 
     def open_member(self, folder: Member, name: str) -> Member:
         """A member of a folder, links followed; its ``above`` holds what is above the folder too.
@@ -121,8 +123,9 @@ class JobFolders:
 class _Walk:
     """From the root, name by name; ``..`` goes back the way that was really gone."""
 
-    def __init__(self, root: int, seen_as: Mapping[str, str]) -> None:
+    def __init__(self, root: int, seen_as: Mapping[str, str], moved: Mapping[str, str]) -> None:
         self._root = root
+        self._moved = moved
         self._seen_as = seen_as
         self._way: list[tuple[str, int, os.stat_result]] = []
         self._links = 0
@@ -154,15 +157,11 @@ class _Walk:
                 raise _leads_out()
             os.close(self._way.pop()[1])
             return []
-        if not self._way:
-            if name not in ROOT_DIRECTORIES:
-                raise _leads_out()
-            fd, status = _look(self._root, name, _LOOK & ~os.O_NOFOLLOW)  # one may be on another volume, by our link
-            self._way.append((name, fd, status))
-            return []
+        if not self._way and name not in ROOT_DIRECTORIES:
+            raise _leads_out()
         if len(self._way) >= MAX_DEPTH:
             raise UnreachableError(f"more than {MAX_DEPTH} folders deep")
-        fd, status = _look(self._way[-1][1], name)
+        fd, status = _look(self._way[-1][1], name) if self._way else _look(self._root, self._moved.get(name, name))
         if not stat.S_ISLNK(status.st_mode):
             self._way.append((name, fd, status))
             return []
@@ -196,8 +195,8 @@ def _leads_out() -> UnreachableError:
     return UnreachableError("a link that leads out of the job's folders; it is not followed")
 
 
-def _look(folder: int, name: str, flags: int = _LOOK) -> tuple[int, os.stat_result]:
-    fd = _insist(folder, lambda: os.open(name, flags, dir_fd=folder))
+def _look(folder: int, name: str) -> tuple[int, os.stat_result]:
+    fd = _insist(folder, lambda: os.open(name, _LOOK, dir_fd=folder))
     return fd, os.fstat(fd)
 
 

@@ -41,11 +41,17 @@ def open_storage(bench: Bench, volume: str) -> None:
             f"The volume for extended working storage has {gib(free)} left, while this job is to have "
             f"{gib(limits.storage_bytes)}. Ask for less, or have the server's operator make room.",
         )
-    work = bench.run_directory.at(WORK)
+    work, folder = bench.run_directory.at(WORK), moved_folders(bench, volume)[WORK]
     Path(work).rmdir()
-    os.symlink(os.path.join(volume, bench.plan.attempt_id), work)
-    os.mkdir(os.readlink(work), 0o755)
+    os.symlink(folder, work)
+    os.mkdir(folder, 0o755)
     bench.log(f"Extended working storage: {gib(limits.storage_bytes)}")
+
+
+def moved_folders(bench: Bench, volume: str) -> dict[str, str]:
+    """Those of the job's folders that lie on the volume, and where."""
+    limits = bench.plan.limits
+    return {WORK: os.path.join(volume, bench.plan.attempt_id)} if limits and limits.storage_bytes else {}
 
 
 def remove_job_folder(path: str) -> None:

@@ -27,7 +27,7 @@ from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STAR
 from jobsphere.runner.s3 import fetch_buckets, store_buckets
 from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
-from jobsphere.runner.storage import open_storage, remove_job_folder
+from jobsphere.runner.storage import moved_folders, open_storage, remove_job_folder
 
 _KEPT_LOG_BYTES = 1 << 20
 """What is kept of the log of a job that has filled the disk."""
@@ -84,7 +84,9 @@ class Supervisor:
             if ended is None:
                 ended = self._attempt(bench) if run.claim() else _lost(bench)
                 run.record(EXIT, ended)
-            run.record(COLLECTED, collect(bench, ended, _confinement(bench, None).seen_as))
+            run.record(
+                COLLECTED, collect(bench, ended, _confinement(bench, None).seen_as, moved_folders(bench, self._volume))
+            )
         finally:
             bench.close()
 
