@@ -1,7 +1,7 @@
 """Resources in one shape, whether a file declares them or they are there, and the steps from the one to the other.
 
-What a field means is said by its :class:`Field`, what a kind has by its :class:`Kind`: nothing here knows any of them by
-name. A field that is not declared stays as it is, and of something new has the shape's default.
+What a field means is said by its :class:`Field`, what a kind has by its :class:`Kind`: nothing here knows one by name.
+A field that is not declared stays as it is, and of something new has the shape's default.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of thing. ``parents``: the kinds that it may be in; a ``grant``'s path ends in an account and a role."""
+    """One kind of thing. ``parent``: the kind that it is in (empty: none); a ``grant`` ends in user and role."""
 
     name: str
     section: str
@@ -107,7 +107,7 @@ class Entry:
     """
 
     key: Key
-    fields: Mapping[str, Value] = _NOTHING
+    fields: Mapping[str, Value] = field(default_factory=dict[str, Value])
     lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
     in_use: str = ""
     product: bool = False
@@ -280,7 +280,7 @@ def _reasons(
     users: dict[Key, str] = {}
     for key, entry in remaining.items():
         kind = by_name[key.kind]
-        users |= {used: f"{key} needs it" for used in (*uses(kind, entry), parent_of(kind, key))}
+        users |= dict.fromkeys((*uses(kind, entry), parent_of(kind, key)), f"{key} needs it")
     found = {key: entry.in_use or users.get(key, "") for key, entry in going.items()}
     for key in going:
         if key not in named and parent_of(by_name[key.kind], key) not in going:
