@@ -145,7 +145,7 @@ async def _audited(desk: Desk, declaring: Declaring, step: Step) -> None:
         result = code_of(error).name
         raise
     finally:
-        ids = [("kind", step.entry.key.kind), ("path", "/".join(step.entry.key.path))]
+        ids = [("kind", step.entry.key.kind.replace(" ", "-")), ("path", "/".join(step.entry.key.path))]
         await desk.audit.record(who, f"jobsphere apply {step.verb.name.lower()}", ids, trail, ORIGIN, result)
 
 

@@ -75,7 +75,7 @@ async def test_applied_once_there_is_nothing_left_to_do_and_its_values_are_nowhe
     assert await apply(base, FILE, dry_run=True) == []
     found = await desk.read(base / "data", lambda d, who: d.audit.find(who, AuditQuery()))
     assert [row.action for row in found] == ["jobsphere apply add"] * 12
-    assert "kind=S3 connector path=team/demand/lake" in found[0].target
+    assert "kind=S3-connector path=team/demand/lake" in found[0].target
     texts = {p: p.read_bytes() for p in (base / "data").rglob("*") if p.is_file()}
     assert [p for p, text in texts.items() if PLANTED.encode() in text] == []
 
