@@ -20,7 +20,6 @@ from jobsphere.domain.errors import InvalidArgumentError
 MAX_CHARS = 1 << 20
 _MAX_DEPTH = 16
 _PLAIN = re.compile(r"[A-Za-z0-9_/.][\w/.:@+-]*(?<!:)", re.ASCII)
-_NOT_PLAIN = frozenset({"null", "true", "false", "yes", "no", "on", "off"})
 _FLAGS = {"true": True, "false": False}
 _HEAD = """\
 # What this server has, for `jobsphere apply -f FILE`. Values of secrets are in no file: each is a variable's.
@@ -272,7 +271,7 @@ def _is_null(node: Node) -> bool:
 
 
 def _scalar(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.lower() not in _NOT_PLAIN:
+    if _PLAIN.fullmatch(text):
         return text
     dumped = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
     return str(dumped).rstrip("\n")

@@ -73,3 +73,13 @@ def test_applied_used_written_back_and_changed(tmp_path: Path) -> None:
         coloured = apply("-f", str(tmp_path / "exported.yaml"), "--dry-run", code=2, FORCE_COLOR="1", TERM="xterm")
         assert "\x1b[33m~ dataset" in coloured
         assert "\x1b" not in diff
+
+
+def test_without_a_server_errors_have_their_lines_and_code_1(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert jobsphere(data, "apply", "-f", "-", value=b"users: {ann: {}}\n") == "+ user ann\n1 done.\n"
+    words = jobsphere(data, "apply", "-f", "-", "--dry-run", value=b"users:\n  b c: {}\n  d: {e: f}\n", code=1)
+    assert "cannot be applied, and nothing was changed:\n  line 2: user b c: name: 'b c' must" in words
+    assert "\n  line 3: user d: no 'e' here" in words
+    assert "cannot be read: No such file" in jobsphere(data, "apply", "-f", str(tmp_path / "gone"), code=1)
+    assert jobsphere(data, "apply", "-f", "-", value=b"users: {ann: {}}\n") == "Nothing to do.\n"

@@ -175,3 +175,26 @@ def test_what_is_written_is_read_back(entries: list[Entry]) -> None:
                 assert read_back == value
     assert len(variables) == len(set(variables))
     assert all(variables)
+
+
+def test_no_two_values_share_a_variable() -> None:
+    text = """\
+communities:
+  team:
+    projects:
+      p:
+        secrets:
+          a-b: {env: X}
+          A_B: {env: X}
+        images:
+          a_b: {password: {env: X}}
+"""
+    declared, _ = read(text, KINDS)
+    stored = [
+        Entry(e.key, {**merged(BY_NAME[e.key.kind], e, None).fields, **dict.fromkeys(e.fields, STORED)})
+        for e in declared.entries
+    ]
+    written = write([e for e in stored if e.key.kind in ("secret", "image")] + stored[:2], KINDS)
+    assert written.count("{env: VALUE_OF_TEAM_P_A_B}") == 1
+    assert "{env: VALUE_OF_TEAM_P_A_B_2}" in written
+    assert "{env: VALUE_OF_TEAM_P_A_B_3}" in written

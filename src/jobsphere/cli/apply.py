@@ -22,7 +22,7 @@ _COLOURS = {"+": "green", "~": "yellow", "±": "magenta", "-": "red"}
 
 def apply(
     *,
-    file: Annotated[Path, Parameter(name=["--file", "-f"])],
+    file: Annotated[Path, Parameter(name=["--file", "-f"], allow_leading_hyphen=True)],
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     prune: Annotated[bool, Parameter(negative="")] = False,
     data_dir: DataDir = None,

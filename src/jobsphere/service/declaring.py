@@ -165,14 +165,16 @@ class Declaring:
         present = {entry.key: entry for entry in await self.present(who)}
         found, notes = problems(self.kinds, declared, present.values()), list[str]()
         for entry in declared.entries:
-            for name, of in self._hands[entry.key.kind].kind.fields.items():
-                if name in entry.fields and of.shape in (Shape.SECRET, Shape.FOLDER):
-                    line = entry.lines.get(name, 0)
-                    try:
-                        present |= await self._compared(who, entry, name, of.shape, present, notes)
-                    except JobsphereError as error:
-                        found.append(Problem(line, f"{entry.key}: {name}: {error.public}"))
-            found += self._checked(entry, present.get(entry.key))
+            name = ""
+            try:
+                for name, shape in self._references(entry):
+                    present |= await self._compared(who, entry, name, shape, present, notes)
+                name = ""
+                hand = self._hands[entry.key.kind]
+                hand.check(merged(hand.kind, entry, present.get(entry.key)))
+            except JobsphereError as error:
+                where = f"{entry.key}: {name}" if name else str(entry.key)
+                found.append(Problem(entry.lines.get(name, 0), f"{where}: {error.public}"))
         planned = Plan() if found else plan(self.kinds, declared, list(present.values()), prune=prune)
         for step in planned.steps:
             if step.verb is Verb.REPLACE and step.was and step.was.in_use:
@@ -196,13 +198,11 @@ class Declaring:
         elif step.verb is not Verb.REMOVE:
             await hand.add(who, step.entry)
 
-    def _checked(self, entry: Entry, was: Entry | None) -> list[Problem]:
-        hand = self._hands[entry.key.kind]
-        try:
-            hand.check(merged(hand.kind, entry, was))
-        except JobsphereError as error:
-            return [Problem(entry.lines.get("", 0), f"{entry.key}: {error.public}")]
-        return []
+    def _references(self, entry: Entry) -> list[tuple[str, Shape]]:
+        """The declared fields whose content is elsewhere."""
+        fields = self._hands[entry.key.kind].kind.fields
+        elsewhere = (Shape.SECRET, Shape.FOLDER)
+        return [(name, fields[name].shape) for name in entry.fields if fields[name].shape in elsewhere]
 
     async def _compared(
         self, who: Subject, entry: Entry, name: str, shape: Shape, present: Mapping[Key, Entry], notes: list[str]
