@@ -76,6 +76,19 @@ def desk_of(store: SqliteJobStore, drop: Callable[[str, Sequence[str]], Awaitabl
     )
 
 
+def dropping(store: SqliteJobStore, data_dir: Path) -> Callable[[str, Sequence[str]], Awaitable[None]]:
+    """What frees the files of a project that a command deletes."""
+
+    async def drop(project_id: str, attempts: Sequence[str]) -> None:
+        runner = LocalRunner(data_dir, "", ())
+        try:
+            await JobData(store, LocalBlobStore(data_dir / "blobs"), runner, SystemClock()).drop(project_id, attempts)
+        finally:
+            await runner.close()
+
+    return drop
+
+
 async def default_project_id(data_dir: Path) -> str:
     """The id of the default project."""
     return (await read(data_dir, lambda desk, who: desk.projects.ensure_default(who))).id
@@ -116,15 +129,8 @@ async def _opened(data_dir: Path) -> AsyncGenerator[Desk]:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
 
-    async def drop(project_id: str, attempts: Sequence[str]) -> None:
-        runner = LocalRunner(data_dir, "", ())
-        try:
-            await JobData(store, LocalBlobStore(data_dir / "blobs"), runner, SystemClock()).drop(project_id, attempts)
-        finally:
-            await runner.close()
-
     try:
-        desk = desk_of(store, drop)
+        desk = desk_of(store, dropping(store, data_dir))
         await desk.projects.ensure_default(local_subject())
         yield desk
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import re
 from collections.abc import Mapping
@@ -65,6 +66,14 @@ class SecretBox:
         """
         secret, by = self._open(project_id, sealed)
         return self.seal(project_id, secret) if by else sealed
+
+    def holds(self, project_id: str, sealed: str, secret: str) -> bool:
+        """Whether that is what was sealed.
+
+        Raises:
+            CorruptedError: as :meth:`open`.
+        """
+        return hmac.compare_digest(self.open(project_id, sealed).encode(), secret.encode())
 
     def _open(self, project_id: str, sealed: str) -> tuple[str, int]:
         """The secret, and the place of the key that opened it."""
@@ -127,6 +136,10 @@ class Keys:
     def seal(self, project_id: str, secret: str) -> str:
         """See :class:`jobsphere.domain.resource_ports.Sealer`."""
         return self.box().seal(project_id, secret)
+
+    def holds(self, project_id: str, sealed: str, secret: str) -> bool:
+        """See :class:`jobsphere.domain.resource_ports.Sealer`."""
+        return self.box().holds(project_id, sealed, secret)
 
     def resealed(self, project_id: str, sealed: str) -> str:
         """See :class:`jobsphere.domain.resource_ports.Sealer`."""

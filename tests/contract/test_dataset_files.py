@@ -153,3 +153,25 @@ async def test_a_sweep_frees_what_nobody_wants_for_long(files: LocalDatasets, so
     await files.sweep(P, {"kept"}, time.time() + 2 * 86400)
     assert [p.name for p in project.iterdir()] == ["kept"]
     await files.sweep("p2", set(), time.time())
+
+
+async def test_a_folder_is_told_from_another(files: LocalDatasets, source: Path) -> None:
+    await files.take(P, "d1", [source])
+    assert await files.holds(P, "d1", source)
+    assert await files.holds(P, "d1", files.folder(P, "d1"))
+    assert not await files.holds(P, "d2", source)
+    (source / "a.txt").write_text("bb")
+    assert not await files.holds(P, "d1", source)
+    (source / "a.txt").write_text("aa")
+    (source / "a.txt").chmod(0o755)
+    assert not await files.holds(P, "d1", source)
+    (source / "a.txt").chmod(0o600)
+    assert await files.holds(P, "d1", source)
+    (source / "more").mkdir()
+    assert not await files.holds(P, "d1", source)
+    with pytest.raises(NotFoundError, match="there is no folder"):
+        await files.holds(P, "d1", source / "gone")
+    (source / "more").rmdir()
+    (source / "link").symlink_to("a.txt")
+    with pytest.raises(InvalidArgumentError, match="neither a file nor a folder"):
+        await files.holds(P, "d1", source)

@@ -107,6 +107,9 @@ class PlainSealer:
         assert project == project_id
         return text[::-1]
 
+    def holds(self, project_id: str, sealed: str, secret: str) -> bool:
+        return self.open(project_id, sealed) == secret
+
     def resealed(self, project_id: str, sealed: str) -> str:
         if sealed.startswith(f"{self.key}|"):
             return sealed

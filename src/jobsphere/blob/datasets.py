@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 import os
 import shutil
 import stat
@@ -40,6 +41,10 @@ class LocalDatasets:
     async def take(self, project_id: str, dataset_id: str, sources: Sequence[Path]) -> Content:
         """See the port."""
         return await asyncio.to_thread(self._take, project_id, dataset_id, sources)
+
+    async def holds(self, project_id: str, dataset_id: str, folder: Path) -> bool:
+        """See the port."""
+        return await asyncio.to_thread(_alike, self.folder(project_id, dataset_id), folder)
 
     async def adopt(self, project_id: str, dataset_id: str, folder: Path) -> None:
         """See the port."""
@@ -128,6 +133,27 @@ def _fill(content: Path, source: Path, *, alone: bool) -> None:
             else:
                 with path.open("rb") as reader:
                     write(place, reader, bool(path.stat().st_mode & 0o111))
+
+
+def _alike(content: Path, folder: Path) -> bool:
+    """Whether two folders hold the same; sizes are looked at before any byte is."""
+    if not folder.is_dir():
+        raise NotFoundError(f"there is no folder {folder}")
+    if not content.is_dir():
+        return False
+    if content.samefile(folder):
+        return True
+    ours, theirs = ({place: path for path, place in _walk(top.resolve(), "")} for top in (content, folder))
+    if ours.keys() != theirs.keys() or any(_facts(path) != _facts(theirs[place]) for place, path in ours.items()):
+        return False
+    return all(path.is_dir() or filecmp.cmp(path, theirs[place], shallow=False) for place, path in ours.items())
+
+
+def _facts(path: Path) -> tuple[bool, int, bool]:
+    status = path.stat()
+    if path.is_dir():
+        return (True, 0, False)
+    return (False, status.st_size, bool(status.st_mode & 0o111))
 
 
 def _walk(source: Path, place: str) -> Iterator[tuple[Path, str]]:

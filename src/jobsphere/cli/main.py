@@ -9,6 +9,7 @@ import sys
 
 from cyclopts import App
 
+from jobsphere.cli.apply import apply, export
 from jobsphere.cli.audit import audit
 from jobsphere.cli.client_env import client_env
 from jobsphere.cli.community import app as community
@@ -43,6 +44,8 @@ app.command(secret)
 app.command(image)
 app.command(dataset)
 app.command(s3)
+app.command(apply)
+app.command(export)
 app.command(community)
 app.command(user)
 app.command(token)

@@ -66,6 +66,15 @@ class Sealer(Protocol):
         """
         ...
 
+    def holds(self, project_id: str, sealed: str, secret: str) -> bool:
+        """Whether that is what was sealed.
+
+        Raises:
+            CorruptedError: none of the keys opens it.
+            FailedPreconditionError: the key cannot be had.
+        """
+        ...
+
     def resealed(self, project_id: str, sealed: str) -> str:
         """The same secret sealed with the key that seals now; ``sealed`` itself if it is that already.
 
@@ -100,6 +109,15 @@ class DatasetFiles(Protocol):
             NotFoundError: a source is not there.
             InvalidArgumentError: a link, a device, a path that leads out, or two things of one name.
             ResourceExhaustedError: no room.
+        """
+        ...
+
+    async def holds(self, project_id: str, dataset_id: str, folder: Path) -> bool:
+        """Whether its content is that of a folder of this host, to the byte.
+
+        Raises:
+            NotFoundError: there is no such folder.
+            InvalidArgumentError: there is what no dataset can hold in it.
         """
         ...
 

@@ -116,16 +116,25 @@ def output_dataset_id(attempt_id: str, number: int) -> str:
     return digits
 
 
+def check_secret_name(name: str) -> None:
+    """Refuse what cannot be a variable's name.
+
+    Raises:
+        InvalidArgumentError: it cannot.
+    """
+    if not _SECRET_NAME.fullmatch(name):
+        raise InvalidArgumentError(f"name: {name[:100]!r} must have 1 to 63 of the characters 0-9 A-Z a-z _ -")
+    if name in _RESERVED_NAMES:
+        raise InvalidArgumentError(f"name: {name!r} is a variable that the server sets itself; choose another name")
+
+
 def check_secret(name: str, value: str) -> None:
     """Refuse what cannot be an environment variable. The text never shows the value.
 
     Raises:
         InvalidArgumentError: the name or the value cannot be.
     """
-    if not _SECRET_NAME.fullmatch(name):
-        raise InvalidArgumentError(f"name: {name[:100]!r} must have 1 to 63 of the characters 0-9 A-Z a-z _ -")
-    if name in _RESERVED_NAMES:
-        raise InvalidArgumentError(f"name: {name!r} is a variable that the server sets itself; choose another name")
+    check_secret_name(name)
     if not value:
         raise InvalidArgumentError(f"secret {name!r}: its value is empty")
     if "\0" in value:

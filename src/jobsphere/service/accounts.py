@@ -37,14 +37,7 @@ class Accounts:
             AlreadyExistsError: its name or external id is taken.
         """
         only_operator(who, "add users")
-        if not _NAME.fullmatch(name):
-            raise InvalidArgumentError(f"name: {name!r} must have 1 to 63 of the characters a-z A-Z 0-9 - _ . @")
-        if name == who.id:
-            raise InvalidArgumentError(
-                f"name: {name!r} is the operator's own; the audit log could not tell the two apart"
-            )
-        if len(external_id) > _MAX_EXTERNAL_CHARS:
-            raise InvalidArgumentError(f"external id: has more than {_MAX_EXTERNAL_CHARS} characters")
+        check_account(who, name, external_id)
         account = Account(self._ids.new(), name, kind, self._clock.now(), who.id, external_id)
         await self._store.add_account(account)
         trail.note("account_id", account.id)
@@ -124,3 +117,17 @@ class Accounts:
         only_operator(who, "revoke tokens")
         if not await self._store.remove_credential(credential_id):
             raise no_such("token", credential_id)
+
+
+def check_account(operator: Subject, name: str, external_id: str) -> None:
+    """Refuse what can be no account.
+
+    Raises:
+        InvalidArgumentError: the name is none, or the operator's; or the external id is too long.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgumentError(f"name: {name!r} must have 1 to 63 of the characters a-z A-Z 0-9 - _ . @")
+    if name == operator.id:
+        raise InvalidArgumentError(f"name: {name!r} is the operator's own; the audit log could not tell the two apart")
+    if len(external_id) > _MAX_EXTERNAL_CHARS:
+        raise InvalidArgumentError(f"external id: has more than {_MAX_EXTERNAL_CHARS} characters")

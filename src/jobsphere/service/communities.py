@@ -166,10 +166,18 @@ def check_about(description: str, labels: Labels) -> None:
             )
 
 
-def _check(community: Community) -> None:
-    name = community.name
+def check_community_name(name: str) -> None:
+    """Refuse what is no name of a community.
+
+    Raises:
+        InvalidArgumentError: it is none.
+    """
     if not 1 <= len(name) <= _MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
         raise InvalidArgumentError(f"name: {name[:_MAX_NAME_CHARS]!r} must have 1 to {_MAX_NAME_CHARS} characters")
+
+
+def _check(community: Community) -> None:
+    check_community_name(community.name)
     for where, text in (("organization_id", community.organization_id), ("zone_id", community.zone_id)):
         if len(text) > _MAX_NAME_CHARS:
             raise InvalidArgumentError(f"{where}: has more than {_MAX_NAME_CHARS} characters")

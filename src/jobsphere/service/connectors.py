@@ -31,21 +31,38 @@ class Connectors(Resources[S3Connector]):
             InvalidArgumentError: a name, the endpoint or the prefix cannot be, or one of the two keys is missing.
             FailedPreconditionError: the project lacks a secret that is to be a key.
         """
+        await self._check(who, project_id, name, connector)
+        return await self._add(who, project_id, name, connector)
+
+    async def set(self, who: Subject, project_id: str, name: str, connector: S3Connector) -> Resource[S3Connector]:
+        """As :meth:`add`; one that is there gets to be so, under its id, for jobs that start from now on."""
+        await self._check(who, project_id, name, connector)
+        return await self._set(who, project_id, name, lambda _: connector)
+
+    async def _check(self, who: Subject, project_id: str, name: str, connector: S3Connector) -> None:
         await self._backing.access.project(who, project_id, Action.RESOURCE_CHANGE)
-        check_name(name)
-        if not _BUCKET.fullmatch(connector.bucket):
-            raise InvalidArgumentError(f"bucket: {connector.bucket[:100]!r} is not the name of one")
-        if connector.endpoint and not _ENDPOINT.fullmatch(connector.endpoint):
-            raise InvalidArgumentError("endpoint: is not written as http(s)://host:port, without a login")
-        if any(part in ("", ".", "..") for part in connector.prefix.split("/")) and connector.prefix:
-            raise InvalidArgumentError("prefix: is not written as a/b/c")
+        check_connector(name, connector)
         keys = {"access_key_secret": connector.access_key_secret, "secret_key_secret": connector.secret_key_secret}
-        if bool(connector.access_key_secret) is not bool(connector.secret_key_secret):
-            raise InvalidArgumentError("access_key_secret, secret_key_secret: go together; one of them is missing")
         for where, secret in keys.items():
             if secret:
                 await sealed_secret(self._backing.resources, project_id, secret, where)
-        return await self._add(who, project_id, name, connector)
 
     def _uses(self, job: Job, resource: Resource[S3Connector]) -> bool:
         return resource.id in job.spec.s3_mount_ids
+
+
+def check_connector(name: str, connector: S3Connector) -> None:
+    """Refuse what can be no connector.
+
+    Raises:
+        InvalidArgumentError: see :meth:`Connectors.add`.
+    """
+    check_name(name)
+    if not _BUCKET.fullmatch(connector.bucket):
+        raise InvalidArgumentError(f"bucket: {connector.bucket[:100]!r} is not the name of one")
+    if connector.endpoint and not _ENDPOINT.fullmatch(connector.endpoint):
+        raise InvalidArgumentError("endpoint: is not written as http(s)://host:port, without a login")
+    if any(part in ("", ".", "..") for part in connector.prefix.split("/")) and connector.prefix:
+        raise InvalidArgumentError("prefix: is not written as a/b/c")
+    if bool(connector.access_key_secret) is not bool(connector.secret_key_secret):
+        raise InvalidArgumentError("access_key_secret, secret_key_secret: go together; one of them is missing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jobsphere.domain.access import Action
@@ -41,11 +42,7 @@ class Datasets(Resources[Dataset]):
             InvalidArgumentError: the name cannot be, or something in the files.
             ResourceExhaustedError: no room, or the project has as many as it may.
         """
-        check_name(name)
-        if len(description) > MAX_PATH_CHARS or len(labels) > MAX_LABELS:
-            raise InvalidArgumentError(
-                f"description, labels: at most {MAX_PATH_CHARS} characters, and {MAX_LABELS} labels"
-            )
+        check_dataset(name, description, labels)
         if not sources:
             raise InvalidArgumentError("sources: name a folder, an archive, or files")
         if any(known.name == name for known in await self.all(who, project_id, Action.RESOURCE_CHANGE)):
@@ -58,6 +55,30 @@ class Datasets(Resources[Dataset]):
         except BaseException:
             await self._files.remove(project_id, dataset_id)
             raise
+
+    async def describe(
+        self, who: Subject, project_id: str, name: str, description: str, labels: tuple[tuple[str, str], ...]
+    ) -> Resource[Dataset]:
+        """Give it another description and other labels; its content never changes.
+
+        Raises:
+            NotFoundError: no such project, or no such dataset.
+            InvalidArgumentError: they are too long, or too many.
+        """
+        check_dataset(name, description, labels)
+        found = (await self.find(who, project_id, name, Action.RESOURCE_CHANGE)).body
+        return await self._set(
+            who, project_id, name, lambda was: replace(was or found, description=description, labels=labels)
+        )
+
+    async def holds(self, who: Subject, project_id: str, name: str, folder: Path) -> bool:
+        """Whether its content is that of a folder; see :meth:`jobsphere.domain.resource_ports.DatasetFiles.holds`."""
+        found = await self.find(who, project_id, name)
+        return await self._files.holds(project_id, found.id, folder)
+
+    def folder(self, dataset: Resource[Dataset]) -> Path:
+        """Where its content is."""
+        return self._files.folder(dataset.project_id, dataset.id)
 
     async def delete(self, who: Subject, project_id: str, named: str) -> Resource[Dataset]:
         """Remove it with its content; see :meth:`jobsphere.service.resources.Resources.delete`."""
@@ -91,6 +112,17 @@ class Datasets(Resources[Dataset]):
 
     def _uses(self, job: Job, resource: Resource[Dataset]) -> bool:
         return resource.id in job.spec.dataset_ids
+
+
+def check_dataset(name: str, description: str, labels: tuple[tuple[str, str], ...]) -> None:
+    """Refuse what can be no dataset.
+
+    Raises:
+        InvalidArgumentError: the name is none, or the others are too long.
+    """
+    check_name(name)
+    if len(description) > MAX_PATH_CHARS or len(labels) > MAX_LABELS:
+        raise InvalidArgumentError(f"description, labels: at most {MAX_PATH_CHARS} characters, and {MAX_LABELS} labels")
 
 
 def _outputs(job: Job) -> list[str]:

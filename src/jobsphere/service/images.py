@@ -41,23 +41,72 @@ class ImageResources(Resources[DockerImage]):
             InvalidArgumentError: the name or the image is none, or half of the login is missing.
             FailedPreconditionError: the project has no such secret.
         """
+        body = await self._body(who, project_id, name, image, username, secret, password)
+        return await self._add(who, project_id, name, body)
+
+    async def set(
+        self,
+        who: Subject,
+        project_id: str,
+        name: str,
+        image: str,
+        username: str = "",
+        secret: str = "",
+        password: str | None = "",
+    ) -> Resource[DockerImage]:
+        """As :meth:`add`; one that is there gets to be so, under its id. ``password`` None: the one that is stored."""
+        if password is not None:
+            body = await self._body(who, project_id, name, image, username, secret, password)
+            return await self._set(who, project_id, name, lambda _: body)
+        stored = (await self.find(who, project_id, name, Action.RESOURCE_CHANGE)).body.password_sealed
+        reference = check_image(name, image, username, secret, bool(stored))
+        return await self._set(
+            who,
+            project_id,
+            name,
+            lambda was: DockerImage(reference, username, secret, was.password_sealed if was else stored),
+        )
+
+    async def holds(self, who: Subject, project_id: str, name: str, password: str) -> bool:
+        """Whether that is the password that is sealed with the image.
+
+        Raises:
+            NotFoundError: no such project, or no such image.
+            CorruptedError: none of the keys opens it.
+        """
+        sealed = (await self.find(who, project_id, name, Action.RESOURCE_CHANGE)).body.password_sealed
+        return bool(sealed) and self._sealer.holds(project_id, sealed, password)
+
+    async def _body(
+        self, who: Subject, project_id: str, name: str, image: str, username: str, secret: str, password: str
+    ) -> DockerImage:
         await self._backing.access.project(who, project_id, Action.RESOURCE_CHANGE)
-        check_name(name)
-        reference = complete(image)
-        if reference is None:
-            shown = "the image" if "@" in image else repr(image[:200])
-            raise InvalidArgumentError(f"image: {shown} is none; write it as registry/name:tag")
-        if bool(username) is not bool(secret or password) or (secret and password):
-            raise InvalidArgumentError("a username goes with one password: by a secret, or by its value")
-        if ":" in username or any(not c.isprintable() for c in username):
-            raise InvalidArgumentError("username: may hold no colon and no control character")
+        reference = check_image(name, image, username, secret, bool(password))
         if secret:
             await sealed_secret(self._backing.resources, project_id, secret, "password")
         sealed = self._sealer.seal(project_id, password) if password else ""
-        return await self._add(who, project_id, name, DockerImage(reference, username, secret, sealed))
+        return DockerImage(reference, username, secret, sealed)
 
     def _uses(self, job: Job, resource: Resource[DockerImage]) -> bool:
         return job.spec.env.docker_image_resource_id in (resource.name, resource.id)
+
+
+def check_image(name: str, image: str, username: str, secret: str, has_password: bool) -> str:
+    """The complete reference of an image that a project may have.
+
+    Raises:
+        InvalidArgumentError: the name or the image is none, or half of the login is missing.
+    """
+    check_name(name)
+    reference = complete(image)
+    if reference is None:
+        shown = "the image" if "@" in image else repr(image[:200])
+        raise InvalidArgumentError(f"image: {shown} is none; write it as registry/name:tag")
+    if bool(username) is not bool(secret or has_password) or (secret and has_password):
+        raise InvalidArgumentError("a username goes with one password: by a secret, or by its value")
+    if ":" in username or any(not c.isprintable() for c in username):
+        raise InvalidArgumentError("username: may hold no colon and no control character")
+    return reference
 
 
 class ProjectImages:

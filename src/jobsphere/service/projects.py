@@ -180,11 +180,20 @@ class Projects:
         return Operation(self._ids.new(), kind, project_id, "", self._clock.now(), who.id)
 
 
-def _check(project: Project) -> None:
-    if not _NAME.fullmatch(project.name):
+def check_project_name(name: str) -> None:
+    """Refuse what is no name of a project.
+
+    Raises:
+        InvalidArgumentError: it is none.
+    """
+    if not _NAME.fullmatch(name):
         raise InvalidArgumentError(
-            f"name: {project.name!r} must have 1 to 63 of the characters a-z 0-9 -, begin with a letter, not end with -"
+            f"name: {name!r} must have 1 to 63 of the characters a-z 0-9 -, begin with a letter, not end with -"
         )
+
+
+def _check(project: Project) -> None:
+    check_project_name(project.name)
     check_about(project.description, project.labels)
     if len(project.settings) + len(project.limits) > _MAX_DETAILS_BYTES:
         raise InvalidArgumentError(f"settings, limits: take more than {_MAX_DETAILS_BYTES} bytes")

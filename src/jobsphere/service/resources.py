@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from jobsphere.domain.access import Action
-from jobsphere.domain.errors import NotFoundError, ResourceExhaustedError
+from jobsphere.domain.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError
 from jobsphere.domain.job import LIVE_STATUSES, Job
 from jobsphere.domain.ports import Clock, Ids, JobStore
 from jobsphere.domain.resource import Subject
@@ -69,14 +69,38 @@ class Resources(Generic[B]):
             if await self._backing.resources.delete_resource(was):
                 return was
 
-    async def _check_unused(self, resource: Resource[B]) -> None:
+    async def users(self, resource: Resource[B]) -> list[Job]:
+        """The live jobs that use it."""
         live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
-        users = [job for job in live if job.project_id == resource.project_id and self._uses(job, resource)]
-        check_unused(f"{self._kind.KIND} {resource.name!r}", users)
+        return [job for job in live if job.project_id == resource.project_id and self._uses(job, resource)]
+
+    async def _check_unused(self, resource: Resource[B]) -> None:
+        check_unused(f"{self._kind.KIND} {resource.name!r}", await self.users(resource))
 
     def _uses(self, job: Job, resource: Resource[B]) -> bool:
         """Whether a job of its project names the resource."""
         raise NotImplementedError
+
+    async def _set(self, who: Subject, project_id: str, name: str, body: Callable[[B | None], B]) -> Resource[B]:
+        """Store a new one, or another body of the one that is there: its id stays.
+
+        ``body`` makes the body of the one that is stored (None: none is); it is called again if another was faster.
+
+        Raises:
+            ResourceExhaustedError: the project has as many of the kind as it may.
+        """
+        resources = self._backing.resources
+        while True:
+            try:
+                was = await resources.find_resource(self._kind, project_id, name)
+            except NotFoundError:
+                try:
+                    return await self._add(who, project_id, name, body(None))
+                except AlreadyExistsError:
+                    continue  # somebody was first
+            new = replace(was, body=body(was.body), version=was.version + 1)
+            if await resources.update_resource(new, was):
+                return new
 
     async def _add(self, who: Subject, project_id: str, name: str, body: B, resource_id: str = "") -> Resource[B]:
         """Store a new one.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from jobsphere.domain.access import Action
-from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
+from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import Job
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import Sealer
@@ -31,18 +29,17 @@ class Secrets(Resources[Secret]):
         await self._backing.access.project(who, project_id, Action.RESOURCE_CHANGE)
         check_secret(name, value)
         body = Secret(self._sealer.seal(project_id, value), self._backing.clock.now())
-        resources = self._backing.resources
-        while True:
-            try:
-                was = await resources.find_resource(Secret, project_id, name)
-            except NotFoundError:
-                try:
-                    return await self._add(who, project_id, name, body)
-                except AlreadyExistsError:
-                    continue  # somebody was first
-            new = replace(was, body=body, version=was.version + 1)
-            if await resources.update_resource(new, was):
-                return new
+        return await self._set(who, project_id, name, lambda _: body)
+
+    async def holds(self, who: Subject, project_id: str, name: str, value: str) -> bool:
+        """Whether that is the secret's value.
+
+        Raises:
+            NotFoundError: no such project, or no such secret.
+            CorruptedError: none of the keys opens it.
+        """
+        found = await self.find(who, project_id, name, Action.RESOURCE_CHANGE)
+        return self._sealer.holds(project_id, found.body.sealed, value)
 
     async def _check_unused(self, resource: Resource[Secret]) -> None:
         """Every live job of the project has it as a variable; in use is what is named.
