@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.integration.bench import settle
 from uv import find_uv_bin
 
 from benchmarks.figures import Figure, percentile
@@ -55,8 +56,10 @@ def run() -> list[Figure]:
             # Whoever comes second finds the index warmer: they take turns. The first round is for warming up.
             for times, work in reversed(runs) if number % 2 else runs:
                 took = _timed(work)
+                settle()
                 if number:
                     times.append(took)
+        settle()
         warm = [_timed(lambda: _ensure(data, wish)) for _ in range(WARM)]
         rush: list[bool] = []
         took = _timed(lambda: _all_at_once(Path(folder) / "rush", wish, rush))

@@ -44,6 +44,13 @@ class Bench:
         return "\n".join(self.lines)
 
 
+def settle() -> None:
+    """Until what was built here is durable and ready for others."""
+    for thread in threading.enumerate():
+        if thread.name == "environment":
+            thread.join()
+
+
 def make_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = ()) -> Path:
     """A wheel of one module that knows its version."""
     path = folder / f"{name}-{version}-py3-none-any.whl"

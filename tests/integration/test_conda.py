@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from bench import Bench, Index, serving
+from bench import Bench, Index, serving, settle
 from channels import VERSION, Channel
 
 from jobsphere.domain.job import PipOptions, PythonEnv
@@ -43,7 +43,9 @@ def index(tmp_path: Path) -> Iterator[Index]:
 def ensure(tmp_path: Path, yaml: str, bench: Bench | None = None, **more: object) -> BuiltEnvironment:
     environment = environment_of(PythonEnv(conda_yaml=yaml, **more))  # type: ignore[arg-type]
     alias = f"file://{tmp_path}"
-    return open_builder(tmp_path / "data", channel_alias=alias).ensure(environment, bench or Bench())
+    built = open_builder(tmp_path / "data", channel_alias=alias).ensure(environment, bench or Bench())
+    settle()
+    return built
 
 
 def has(built: BuiltEnvironment, name: str) -> str:

@@ -10,7 +10,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
-from bench import Bench, Index, serving
+from bench import Bench, Index, serving, settle
 
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.ports import EnvironmentBuildError
@@ -56,6 +56,7 @@ def wants(index: Index, *requirements: str, **more: object) -> PythonEnvironment
 
 def ensure(data: Path, environment: PythonEnvironment, bench: Bench | None = None) -> tuple[Path, bool]:
     built = open_builder(data, SEARCH).ensure(environment, bench or Bench())
+    settle()
     return built.prefix, built.hit
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from bench import Bench
+from bench import Bench, settle
 
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.environments import eviction
@@ -19,7 +19,7 @@ from jobsphere.environments.eviction import stored_environments, trim
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SEARCH = (str(Path(sys.executable).resolve().parent),)
 ENSURE = (
-    "import sys; from pathlib import Path; from bench import Bench\n"
+    "import sys; from pathlib import Path; from bench import Bench, settle\n"
     "from jobsphere.domain.environment import PythonEnvironment\n"
     "from jobsphere.environments.cache import open_builder\n"
     "wish = PythonEnvironment(sys.argv[2], trusted_hosts=(sys.argv[4],))\n"
@@ -137,6 +137,7 @@ def test_caches_go_when_they_do_not_fit_and_not_during_a_build(tmp_path: Path) -
             super().log(line)
 
     open_builder(tmp_path, SEARCH).ensure(PythonEnvironment(OWN), Looking())
+    settle()
     assert cached.exists()
     assert trim(tmp_path, 1 << 20).cache_bytes == 0
     assert trim(tmp_path, 0).cache_bytes >= 100_000

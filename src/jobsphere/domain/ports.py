@@ -390,7 +390,7 @@ class EnvironmentBuilder(Protocol):
     def ensure(
         self, environment: PythonEnvironment, bench: Workbench, inside: InsideImage | None = None
     ) -> BuiltEnvironment:
-        """The prefix; built once however many ask at the same moment, never used half-built.
+        """The prefix; built once however many ask at once, durable by a thread which the process has to let end.
 
         ``inside``: the image that it is for and built in, with its ``python3`` where no version is asked for.
 

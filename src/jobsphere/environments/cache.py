@@ -25,9 +25,10 @@ import sys
 import sysconfig
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuilder, InsideImage, Workbench
@@ -81,11 +82,15 @@ class CachedEnvironments:
         self._hold(fingerprint, bench)
         if self._is_ready(prefix):
             return BuiltEnvironment(prefix, hit=True)
-        with self._building(fingerprint, bench), self._working_with_caches(bench):
+        with ExitStack() as locks:
+            locks.enter_context(self._building(fingerprint, bench))
+            locks.enter_context(self._working_with_caches(bench))
             # Somebody else may have built it while this one waited.
             if self._is_ready(prefix):
                 return BuiltEnvironment(prefix, hit=True)
-            self._build(environment, prefix, bench, inside)
+            record = self._build(environment, prefix, bench, inside)
+            # Its own program need not wait for the disk; everybody else does, by the locks.
+            Thread(target=_publish, args=(locks.pop_all(), prefix, record), name="environment").start()
         return BuiltEnvironment(prefix, hit=False)
 
     def _settled(self, environment: PythonEnvironment, inside: InsideImage | None) -> PythonEnvironment:
@@ -144,7 +149,8 @@ class CachedEnvironments:
 
     def _build(
         self, environment: PythonEnvironment, prefix: Path, bench: Workbench, inside: InsideImage | None
-    ) -> None:
+    ) -> dict[str, object]:
+        """Fill and seal it: its record, to be published once it is durable."""
         from jobsphere.environments.filling import fill_in_image, fill_on_host  # who finds one does not pay for it
 
         began = time.monotonic()
@@ -156,8 +162,7 @@ class CachedEnvironments:
         else:
             fill_on_host(environment, prefix, self._cache, self._search_path, bench)
         size = seal(prefix)
-        sync_file_system(prefix)
-        record = {
+        return {
             "prefix": str(prefix),
             "bytes": size,
             "seconds": round(time.monotonic() - began, 3),
@@ -165,6 +170,12 @@ class CachedEnvironments:
             "in_image": inside is not None,
             "what": what,
         }
+
+
+def _publish(locks: ExitStack, prefix: Path, record: dict[str, object]) -> None:
+    """Make the prefix durable and then ready; one that cannot be is built again by the next one to ask."""
+    with locks:
+        sync_file_system(prefix)
         write_durably(prefix.with_suffix(".ready"), json.dumps(record).encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -73,6 +74,7 @@ class Supervisor:
                 self._carry(run)
         finally:
             os.close(lock)
+            _settle()
 
     def _carry(self, run: RunDirectory) -> None:
         plan = run.plan()
@@ -152,6 +154,13 @@ def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -
         return Unconfined(path)
     limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
     return sandbox.Sandbox(path, plan, data, prefix, limits.gpus if limits else None, mounts=bench.plan.mounts)
+
+
+def _settle() -> None:
+    """Let builders come to their end: what they have built may still be on its way to the disk."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join()
 
 
 def _remove_files(run: RunDirectory) -> None:
