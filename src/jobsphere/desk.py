@@ -96,7 +96,8 @@ async def default_project_id(data_dir: Path) -> str:
 
 async def read(data_dir: Path, work: Callable[[Desk, Subject], Awaitable[T]]) -> T:
     """Do some reading as the operator: ``work(desk, operator)``."""
-    async with _opened(data_dir) as desk:
+    async with opened(data_dir) as (_, desk):
+        await desk.projects.ensure_default(local_subject())
         return await work(desk, local_subject())
 
 
@@ -111,27 +112,32 @@ async def change(
         ids: What it is done to, by name.
         work: ``work(desk, operator)``.
     """
-    async with _opened(data_dir) as desk:
-        trail, who, result = begin(), local_subject(), CANCELLED
-        try:
-            answer = await work(desk, who)
-            result = OK
-        except Exception as error:
-            result = code_of(error).name
-            raise
-        finally:
-            await desk.audit.record(who, action, ids, trail, ORIGIN, result)
-        return answer
+    async with opened(data_dir) as (_, desk):
+        await desk.projects.ensure_default(local_subject())
+        async with audited(desk, action, ids):
+            return await work(desk, local_subject())
 
 
 @asynccontextmanager
-async def _opened(data_dir: Path) -> AsyncGenerator[Desk]:
+async def audited(desk: Desk, action: str, ids: Sequence[tuple[str, str]]) -> AsyncGenerator[None]:
+    """Write what the operator does meanwhile to the audit log, whatever becomes of it; see :func:`change`."""
+    trail, result = begin(), CANCELLED
+    try:
+        yield
+        result = OK
+    except Exception as error:
+        result = code_of(error).name
+        raise
+    finally:
+        await desk.audit.record(local_subject(), action, ids, trail, ORIGIN, result)
+
+
+@asynccontextmanager
+async def opened(data_dir: Path) -> AsyncGenerator[tuple[SqliteJobStore, Desk]]:
+    """The store of a data directory, whose server may run, and its desk."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
-
     try:
-        desk = desk_of(store, dropping(store, data_dir))
-        await desk.projects.ensure_default(local_subject())
-        yield desk
+        yield store, desk_of(store, dropping(store, data_dir))
     finally:
         await store.close()

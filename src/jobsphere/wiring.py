@@ -29,6 +29,7 @@ from jobsphere.config import Settings, load
 from jobsphere.desk import desk_of, local_subject
 from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.capacity import GIB
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
@@ -59,7 +60,6 @@ from jobsphere.web.app import build_app, serve
 _LOOK_AGAIN_S = 5.0
 _RETENTION_S = 60.0
 _UPKEEP_S = 300.0
-_GIB = 1 << 30
 _STOP_GRACE_S = 3.0
 _KEY_BYTES = 32
 log = structlog.get_logger()
@@ -146,7 +146,10 @@ class Server:
         blobs = LocalBlobStore(data_dir / "blobs")
         keys = keys_of(settings, data_dir)
         keys.box()  # a key that is none is told now
-        runner = LocalRunner(data_dir, platform.node() or "local", node_command(data_dir, settings), keys.for_node())
+        volume = storage_of(settings, data_dir)
+        runner = LocalRunner(
+            data_dir, platform.node() or "local", node_command(data_dir, settings, volume), keys.for_node()
+        )
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
@@ -161,7 +164,7 @@ class Server:
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         dataset_files = LocalDatasets(data_dir / DATASETS)
         images = ProjectImages(images_of(settings, keys), store.resources)
-        types = instance_types_of(settings, storage_of(settings, data_dir))
+        types = instance_types_of(settings, volume)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
         engine = Engine(
@@ -315,11 +318,11 @@ def storage_of(settings: Settings, data_dir: Path) -> Path:
     return settings.working_storage.absolute()
 
 
-def node_command(data_dir: Path, settings: Settings) -> list[str]:
+def node_command(data_dir: Path, settings: Settings, volume: Path) -> list[str]:
     """The command of this node's spawner."""
     command = [sys.executable, "-I", "-m", "jobsphere.node", "--data-dir", str(data_dir)]
     command += ["--conda-channel-alias", settings.conda_channel_alias]
-    command += ["--working-storage", str(storage_of(settings, data_dir))]
+    command += ["--working-storage", str(volume)]
     for folder in settings.python_search_path:
         command += ["--python-search-path", folder]
     return command
@@ -346,11 +349,11 @@ def list_environments(data_dir: Path) -> Sequence[StoredEnvironment]:
 def prune_environments(data_dir: Path, max_gib: float | None) -> Trimmed:
     """Remove unused environments until ``max_gib`` (by default: as set) holds what is left."""
     budget = load({"data_dir": data_dir}).environment_cache_gb if max_gib is None else max_gib
-    return trim(data_dir, int(budget * _GIB))
+    return trim(data_dir, int(budget * GIB))
 
 
 def _trim(data_dir: Path, settings: Settings) -> None:
-    gone = trim(data_dir, int(settings.environment_cache_gb * _GIB))
+    gone = trim(data_dir, int(settings.environment_cache_gb * GIB))
     for environment in gone.environments:
         log.info("environment removed", environment=environment.fingerprint[:12], bytes=environment.size_bytes)
     if gone.cache_bytes:

@@ -9,28 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from jobsphere import resourcefile
-from jobsphere.api.codec import encode_job
-from jobsphere.api.errors import code_of
-from jobsphere.blob.datasets import FOLDER as DATASETS
-from jobsphere.blob.datasets import LocalDatasets
-from jobsphere.config import load
-from jobsphere.desk import CANCELLED, ORIGIN, Desk, desk_of, dropping, local_subject
+from jobsphere.desk import Desk, audited, local_subject
 from jobsphere.domain.access import Scope
 from jobsphere.domain.declared import Declared, Kind, Plan, Reference, Shape, Step, Value
 from jobsphere.domain.errors import InvalidArgumentError, JobsphereError
-from jobsphere.service.audit import OK
-from jobsphere.service.connectors import Connectors
-from jobsphere.service.datasets import Datasets
 from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind
 from jobsphere.service.declared_teams import CommunityKind, ProjectKind, Roles, Users
 from jobsphere.service.declaring import Declaring, Hand, Places, ReadValue
-from jobsphere.service.images import ImageResources
-from jobsphere.service.resources import Backing
-from jobsphere.service.secrets import Secrets
-from jobsphere.service.trail import begin
-from jobsphere.store.sqlite import SqliteJobStore
-from jobsphere.system import RandomIds, SystemClock
-from jobsphere.wiring import keys_of, secret_key
+from jobsphere.wiring_resources import operator_of
 
 T = TypeVar("T")
 
@@ -81,7 +67,8 @@ async def apply(
         planned(applied)
         for number, step in enumerate(plan.steps if not dry_run else ()):
             try:
-                await _audited(desk, declaring, step)
+                async with audited(desk, f"jobsphere apply {step.verb.name.lower()}", _ids(step)):
+                    await declaring.take(who, step)
             except JobsphereError as error:
                 raise type(error)(
                     f"{step.entry.key}: {error.public} ({number} of {len(plan.steps)} steps are done; "
@@ -136,40 +123,24 @@ def _reader(base: Path, environ: Mapping[str, str]) -> ReadValue:
     return read
 
 
-async def _audited(desk: Desk, declaring: Declaring, step: Step) -> None:
-    trail, who, result = begin(), local_subject(), CANCELLED
-    try:
-        await declaring.take(who, step)
-        result = OK
-    except Exception as error:
-        result = code_of(error).name
-        raise
-    finally:
-        ids = [("kind", step.entry.key.kind.replace(" ", "-")), ("path", "/".join(step.entry.key.path))]
-        await desk.audit.record(who, f"jobsphere apply {step.verb.name.lower()}", ids, trail, ORIGIN, result)
+def _ids(step: Step) -> list[tuple[str, str]]:
+    return [("kind", step.entry.key.kind.replace(" ", "-")), ("path", "/".join(step.entry.key.path))]
 
 
 async def _with(data_dir: Path, read: ReadValue, work: Callable[[Desk, Declaring], Awaitable[T]]) -> T:
-    secret_key(data_dir)  # made if it is not there
-    keys = keys_of(load({"data_dir": data_dir}), data_dir)
-    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
-    try:
-        desk = desk_of(store, dropping(store, data_dir))
+    async with operator_of(data_dir) as op:
+        desk = op.desk
         await desk.projects.ensure_default(local_subject())
-        backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
-        secrets, images = Secrets(backing, keys), ImageResources(backing, keys)
         places = Places(desk.communities, desk.projects)
         hands: list[Hand] = [
             Users(desk.accounts, local_subject()),
             CommunityKind(desk.communities, places),
             Roles(Scope.COMMUNITY, desk.grants, desk.accounts, places, desk.communities),
-            ProjectKind(desk.projects, store, places),
+            ProjectKind(desk.projects, op.store, places),
             Roles(Scope.PROJECT, desk.grants, desk.accounts, places, desk.communities),
-            SecretKind(secrets, places, read),
-            ImageKind(images, secrets, places, read),
-            DatasetKind(Datasets(backing, LocalDatasets(data_dir / DATASETS)), places),
-            S3Kind(Connectors(backing), secrets, places),
+            SecretKind(op.secrets, places, read),
+            ImageKind(op.images, op.secrets, places, read),
+            DatasetKind(op.datasets, places),
+            S3Kind(op.connectors, op.secrets, places),
         ]
         return await work(desk, Declaring(hands, read))
-    finally:
-        await store.close()

@@ -8,25 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jobsphere.api.codec import encode_job
-from jobsphere.api.errors import code_of
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
-from jobsphere.desk import ORIGIN, Desk, desk_of, local_subject
+from jobsphere.desk import Desk, audited, local_subject, opened
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
 from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
-from jobsphere.service.audit import OK
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ImageResources
 from jobsphere.service.resealing import Resealed, reseal
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
-from jobsphere.service.trail import begin
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring import keys_of, secret_key
@@ -35,7 +31,9 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Operator:
+class Operator:
+    """The operator's hands on resources: the use cases of one data directory, as a server has them."""
+
     store: SqliteJobStore
     keys: Keys
     desk: Desk
@@ -50,14 +48,13 @@ class _Operator:
 
 
 @asynccontextmanager
-async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
+async def operator_of(data_dir: Path) -> AsyncGenerator[Operator]:
+    """The operator at a data directory, whose server may run."""
     secret_key(data_dir)  # made if it is not there
     keys = keys_of(load({"data_dir": data_dir}), data_dir)
-    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
-    try:
-        desk = desk_of(store, _drop_nothing)
+    async with opened(data_dir) as (store, desk):
         backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
-        yield _Operator(
+        yield Operator(
             store,
             keys,
             desk,
@@ -66,28 +63,15 @@ async def _operator(data_dir: Path) -> AsyncGenerator[_Operator]:
             Datasets(backing, LocalDatasets(data_dir / DATASETS)),
             Connectors(backing),
         )
-    finally:
-        await store.close()
-
-
-async def _drop_nothing(project_id: str, attempts: Sequence[str]) -> None:
-    """None of these commands deletes a project."""
 
 
 @asynccontextmanager
-async def _changing(data_dir: Path, action: str, project_id: str, named: str) -> AsyncGenerator[tuple[_Operator, str]]:
+async def _changing(data_dir: Path, action: str, project_id: str, named: str) -> AsyncGenerator[tuple[Operator, str]]:
     """Do something in a project as the operator, and write it to the audit log, whatever becomes of it."""
-    async with _operator(data_dir) as op:
-        trail, result = begin(), OK
+    async with operator_of(data_dir) as op:
         project_id = await op.project_id(project_id)
-        try:
+        async with audited(op.desk, action, [("project_id", project_id), ("name", named)]):
             yield op, project_id
-        except Exception as error:
-            result = code_of(error).name
-            raise
-        finally:
-            ids = [("project_id", project_id), ("name", named)]
-            await op.desk.audit.record(local_subject(), action, ids, trail, ORIGIN, result)
 
 
 async def set_secret(data_dir: Path, project_id: str, name: str, value: str) -> Resource[Secret]:
@@ -98,7 +82,7 @@ async def set_secret(data_dir: Path, project_id: str, name: str, value: str) -> 
 
 async def list_secrets(data_dir: Path, project_id: str) -> Sequence[Resource[Secret]]:
     """The secrets of a project."""
-    async with _operator(data_dir) as op:
+    async with operator_of(data_dir) as op:
         return await op.secrets.all(local_subject(), await op.project_id(project_id))
 
 
@@ -118,7 +102,7 @@ async def add_image(
 
 async def list_images(data_dir: Path, project_id: str) -> Sequence[Resource[DockerImage]]:
     """The images of a project."""
-    async with _operator(data_dir) as op:
+    async with operator_of(data_dir) as op:
         return await op.images.all(local_subject(), await op.project_id(project_id))
 
 
@@ -143,13 +127,13 @@ async def create_dataset(
 
 async def list_datasets(data_dir: Path, project_id: str) -> Sequence[Resource[Dataset]]:
     """The datasets of a project."""
-    async with _operator(data_dir) as op:
+    async with operator_of(data_dir) as op:
         return await op.datasets.all(local_subject(), await op.project_id(project_id))
 
 
 async def show_dataset(data_dir: Path, project_id: str, named: str) -> tuple[Resource[Dataset], Path]:
     """A dataset of a project, and where its files are."""
-    async with _operator(data_dir) as op:
+    async with operator_of(data_dir) as op:
         found = await op.datasets.find(local_subject(), await op.project_id(project_id), named)
         return found, LocalDatasets(data_dir / DATASETS).folder(found.project_id, found.id)
 
@@ -168,7 +152,7 @@ async def add_connector(data_dir: Path, project_id: str, name: str, connector: S
 
 async def list_connectors(data_dir: Path, project_id: str) -> Sequence[Resource[S3Connector]]:
     """The S3 connectors of a project."""
-    async with _operator(data_dir) as op:
+    async with operator_of(data_dir) as op:
         return await op.connectors.all(local_subject(), await op.project_id(project_id))
 
 
@@ -184,7 +168,7 @@ async def read_disk(data_dir: Path, project_id: str, work: Callable[[ProjectDisk
     Raises:
         NotFoundError: no such project.
     """
-    async with _operator(data_dir) as op:
+    async with operator_of(data_dir) as op:
         return work(await _disk(op, data_dir, await op.project_id(project_id)))
 
 
@@ -198,7 +182,7 @@ async def change_disk(data_dir: Path, project_id: str, verb: str, path: str, wor
         return work(await _disk(op, data_dir, project))
 
 
-async def _disk(op: _Operator, data_dir: Path, project_id: str) -> ProjectDisk:
+async def _disk(op: Operator, data_dir: Path, project_id: str) -> ProjectDisk:
     return ProjectDisk(data_dir, (await op.desk.projects.get(local_subject(), project_id)).id)
 
 

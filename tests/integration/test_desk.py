@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobsphere import desk
+from jobsphere import desk, wiring_resources
+from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.desk import Desk
 from jobsphere.domain.accounts import AccountKind
 from jobsphere.domain.audit import AuditQuery, AuditRow
@@ -44,6 +45,16 @@ async def test_a_command_leaves_a_row_whatever_becomes_of_it(tmp_path: Path) -> 
     assert cancelled.result == "CANCELLED"
 
 
+async def test_a_command_about_a_resource_that_is_broken_off_is_not_written_down_as_done(tmp_path: Path) -> None:
+    def interrupted(_: ProjectDisk) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await wiring_resources.change_disk(tmp_path, "", "put", "a", interrupted)
+
+    assert [(row.action, row.result) for row in await rows(tmp_path)] == [("jobsphere project disk put", "CANCELLED")]
+
+
 async def test_what_a_command_reads_leaves_none(tmp_path: Path) -> None:
     assert await desk.default_project_id(tmp_path) == await desk.default_project_id(tmp_path)
     assert await rows(tmp_path) == []
@@ -52,7 +63,8 @@ async def test_what_a_command_reads_leaves_none(tmp_path: Path) -> None:
 _FIRST = """
 import asyncio, sys
 from pathlib import Path
-from jobsphere import desk
+from jobsphere import desk, wiring_resources
+from jobsphere.blob.project_disk import ProjectDisk
 print(flush=True)
 sys.stdin.read()
 print(asyncio.run(desk.default_project_id(Path(sys.argv[1]))))

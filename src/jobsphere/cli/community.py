@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from jobsphere.cli.grants import grant_role, revoke_role, show_members
+from jobsphere.cli.grants import grant_role, renamed, revoke_role, show_members
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.access import Scope
 from jobsphere.domain.resource import Community
@@ -65,16 +65,7 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     from jobsphere import desk
 
     found = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, who: d.communities.all(who)))
-    if json_:
-        print(json.dumps([_fields(c) for c in found], indent=2))  # noqa: T201
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("ID", "Name", "Created at", "Description")
-    for c in found:
-        table.add_row(c.id, c.name, f"{c.created_at:%Y-%m-%d %H:%M}", c.description)
-    Console().print(table)
+    show_all(found, _fields, ("ID", "Name", "Created at", "Description"), _row, as_json=json_)
 
 
 @app.command
@@ -96,16 +87,12 @@ def update(
     """
     from jobsphere import desk
 
-    def edit(was: Community) -> Community:
-        new = was if name is None else replace(was, name=name)
-        return new if description is None else replace(new, description=description)
-
     asyncio.run(
         desk.change(
             data_dir_of(data_dir),
             "jobsphere community update",
             [("community_id", community_id)],
-            lambda d, who: d.communities.update(who, community_id, edit),
+            lambda d, who: d.communities.update(who, community_id, renamed(name, description)),
         )
     )
 
@@ -188,6 +175,10 @@ def members(
         Print a JSON array instead of a table.
     """
     show_members(data_dir_of(data_dir), Scope.COMMUNITY, community_id, json_)
+
+
+def _row(community: Community) -> tuple[str, ...]:
+    return community.id, community.name, f"{community.created_at:%Y-%m-%d %H:%M}", community.description
 
 
 def _fields(community: Community) -> dict[str, object]:

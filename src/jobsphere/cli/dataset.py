@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.limits import human_size
 from jobsphere.domain.resources import Dataset, Resource
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
+_COLUMNS = ("ID", "Name", "Size", "Files", "Made by job", "Created at (UTC)", "Description")
 app = App(name="dataset", help="Make files into datasets, which jobs read at /job/datasets/ID.")
 
 
@@ -73,15 +71,10 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from rich.console import Console
-
     from jobsphere import wiring_resources
 
     datasets = asyncio.run(wiring_resources.list_datasets(data_dir_of(data_dir), project))
-    if json_:
-        print(json.dumps([_fields(d) for d in datasets], indent=2))  # noqa: T201
-    else:
-        Console().print(_table(datasets))
+    show_all(datasets, _fields, _COLUMNS, _row, as_json=json_)
 
 
 @app.command
@@ -144,11 +137,7 @@ def _fields(dataset: Resource[Dataset]) -> dict[str, object]:
     }
 
 
-def _table(datasets: Sequence[Resource[Dataset]]) -> Table:
-    from rich.table import Table
-
-    table = Table("ID", "Name", "Size", "Files", "Made by job", "Created at (UTC)", "Description")
-    for d in datasets:
-        body, at = d.body, f"{d.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(d.id, d.name, human_size(body.size_bytes), str(body.files), body.job_id, at, body.description)
-    return table
+def _row(dataset: Resource[Dataset]) -> tuple[str, ...]:
+    body, made = dataset.body, f"{dataset.created_at:%Y-%m-%d %H:%M}"
+    size = human_size(body.size_bytes)
+    return dataset.id, dataset.name, size, str(body.files), body.job_id, made, body.description

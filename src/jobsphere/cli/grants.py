@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from jobsphere.cli.listing import show_all
 from jobsphere.domain.access import ROLES, Scope, role_named
 from jobsphere.domain.accounts import Account, Binding
-from jobsphere.domain.resource import Subject
+from jobsphere.domain.resource import Community, Project, Subject
 
 if TYPE_CHECKING:
     from jobsphere.desk import Desk
+
+P = TypeVar("P", Project, Community)
 
 
 def grant_role(data_dir: Path, scope: Scope, resource_id: str, account: str, role: str) -> None:
@@ -37,16 +41,16 @@ def show_members(data_dir: Path, scope: Scope, resource_id: str, as_json: bool) 
         return found
 
     members = asyncio.run(desk.read(data_dir, work))
-    if as_json:
-        print(json.dumps([_fields(b, a) for b, a in members], indent=2))  # noqa: T201
-        return
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    table = Table("Name", "ID", "Kind", Column("Role", overflow="fold"))
-    for binding, account in members:
-        table.add_row(account.name, account.id, account.kind.value, binding.role_id)
-    Console().print(table)
+    show_all(members, _fields, ("Name", "ID", "Kind", Column("Role", overflow="fold")), _row, as_json=as_json)
+
+
+def renamed(name: str | None, description: str | None) -> Callable[[P], P]:
+    """What changes a project or a community as asked; None leaves it as it is."""
+    told = {"name": name, "description": description}
+    new = {field: text for field, text in told.items() if text is not None}
+    return lambda was: replace(was, **new)
 
 
 def _change(data_dir: Path, verb: str, scope: Scope, resource_id: str, account: str, role: str | None) -> None:
@@ -68,7 +72,13 @@ def _change(data_dir: Path, verb: str, scope: Scope, resource_id: str, account: 
     asyncio.run(desk.change(data_dir, f"jobsphere {kind} {verb}", ids, work))
 
 
-def _fields(binding: Binding, account: Account) -> dict[str, str]:
+def _row(member: tuple[Binding, Account]) -> tuple[str, ...]:
+    binding, account = member
+    return account.name, account.id, account.kind.value, binding.role_id
+
+
+def _fields(member: tuple[Binding, Account]) -> dict[str, str]:
+    binding, account = member
     return {
         "account_id": account.id,
         "name": account.name,

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of, hidden_value
 from jobsphere.domain.resources import DockerImage, Resource
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 app = App(name="image", help="Name Docker images, with their logins, for the jobs of a project.")
 
@@ -76,15 +72,10 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from rich.console import Console
-
     from jobsphere import wiring_resources
 
     images = asyncio.run(wiring_resources.list_images(data_dir_of(data_dir), project))
-    if json_:
-        print(json.dumps([_fields(i) for i in images], indent=2))  # noqa: T201
-    else:
-        Console().print(_table(images))
+    show_all(images, _fields, ("ID", "Name", "Image", "User", "Created at (UTC)"), _row, as_json=json_)
 
 
 @app.command
@@ -118,10 +109,6 @@ def _fields(image: Resource[DockerImage]) -> dict[str, str]:
     }
 
 
-def _table(images: Sequence[Resource[DockerImage]]) -> Table:
-    from rich.table import Table
-
-    table = Table("ID", "Name", "Image", "User", "Created at (UTC)")
-    for i in images:
-        table.add_row(i.id, i.name, i.body.reference, i.body.username, f"{i.created_at:%Y-%m-%d %H:%M}")
-    return table
+def _row(image: Resource[DockerImage]) -> tuple[str, ...]:
+    body, made = image.body, f"{image.created_at:%Y-%m-%d %H:%M}"
+    return image.id, image.name, body.reference, body.username, made

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from jobsphere.cli.grants import grant_role, revoke_role, show_members
+from jobsphere.cli.grants import grant_role, renamed, revoke_role, show_members
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.cli.project_disk import app as disk
 from jobsphere.domain.access import Scope
 from jobsphere.domain.resource import Project
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 app = App(name="project", help="Projects: create, list, change, delete; who may do what; their disks.")
 app.command(disk)
@@ -71,15 +67,10 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     json_
         Print a JSON array instead of a table.
     """
-    from rich.console import Console
-
     from jobsphere import desk
 
     projects = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, _: d.projects.all()))
-    if json_:
-        print(json.dumps([_fields(p) for p in projects], indent=2))  # noqa: T201
-    else:
-        Console().print(_table(projects))
+    show_all(projects, _fields, ("ID", "Name", "Community ID", "Created at", "Description"), _row, as_json=json_)
 
 
 @app.command
@@ -101,16 +92,12 @@ def update(
     """
     from jobsphere import desk
 
-    def edit(was: Project) -> Project:
-        new = was if name is None else replace(was, name=name)
-        return new if description is None else replace(new, description=description)
-
     asyncio.run(
         desk.change(
             data_dir_of(data_dir),
             "jobsphere project update",
             [("project_id", project_id)],
-            lambda d, who: d.projects.update(who, project_id, edit),
+            lambda d, who: d.projects.update(who, project_id, renamed(name, description)),
         )
     )
 
@@ -206,10 +193,6 @@ def _fields(project: Project) -> dict[str, str]:
     }
 
 
-def _table(projects: Sequence[Project]) -> Table:
-    from rich.table import Table
-
-    table = Table("ID", "Name", "Community ID", "Created at", "Description")
-    for p in projects:
-        table.add_row(p.id, p.name, p.community_id, f"{p.created_at:%Y-%m-%d %H:%M}", p.description)
-    return table
+def _row(project: Project) -> tuple[str, ...]:
+    made = f"{project.created_at:%Y-%m-%d %H:%M}"
+    return project.id, project.name, project.community_id, made, project.description

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of
 from jobsphere.domain.limits import human_size
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from jobsphere.blob.project_disk import Entry, ProjectDisk
 
 T = TypeVar("T")
@@ -45,13 +43,9 @@ def ls(
     json_
         Print a JSON array instead of a table.
     """
-    from rich.console import Console
-
     entries = _read(data_dir, project, lambda disk: disk.list(path))
-    if json_:
-        print(json.dumps([_fields(e) for e in entries], indent=2))  # noqa: T201
-    else:
-        Console().print(_table(entries))
+    caption = f"In all: {human_size(sum(e.size_bytes for e in entries))}"
+    show_all(entries, _fields, ("Path", "Size", "Modified at (UTC)"), _row, as_json=json_, caption=caption)
 
 
 @app.command
@@ -142,12 +136,5 @@ def _fields(entry: Entry) -> dict[str, object]:
     }
 
 
-def _table(entries: Sequence[Entry]) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        "Path", "Size", "Modified at (UTC)", caption=f"In all: {human_size(sum(e.size_bytes for e in entries))}"
-    )
-    for e in entries:
-        table.add_row(e.path + "/" * e.is_folder, human_size(e.size_bytes), f"{e.modified_at:%Y-%m-%d %H:%M}")
-    return table
+def _row(entry: Entry) -> tuple[str, ...]:
+    return entry.path + "/" * entry.is_folder, human_size(entry.size_bytes), f"{entry.modified_at:%Y-%m-%d %H:%M}"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of
 from jobsphere.domain.resources import Resource, S3Connector
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 app = App(name="s3", help="Make buckets known to jobs, which find them at /job/s3/ID.")
 
@@ -80,15 +76,10 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from rich.console import Console
-
     from jobsphere import wiring_resources
 
     connectors = asyncio.run(wiring_resources.list_connectors(data_dir_of(data_dir), project))
-    if json_:
-        print(json.dumps([_fields(c) for c in connectors], indent=2))  # noqa: T201
-    else:
-        Console().print(_table(connectors))
+    show_all(connectors, _fields, ("ID", "Name", "Bucket", "Prefix", "Endpoint", "Mode"), _row, as_json=json_)
 
 
 @app.command
@@ -120,11 +111,6 @@ def _fields(connector: Resource[S3Connector]) -> dict[str, object]:
     }
 
 
-def _table(connectors: Sequence[Resource[S3Connector]]) -> Table:
-    from rich.table import Table
-
-    table = Table("ID", "Name", "Bucket", "Prefix", "Endpoint", "Mode")
-    for c in connectors:
-        body, mode = c.body, "read" if c.body.read_only else "read, write"
-        table.add_row(c.id, c.name, body.bucket, body.prefix, body.endpoint, mode)
-    return table
+def _row(connector: Resource[S3Connector]) -> tuple[str, ...]:
+    body, mode = connector.body, "read" if connector.body.read_only else "read, write"
+    return connector.id, connector.name, body.bucket, body.prefix, body.endpoint, mode

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of, hidden_value
 from jobsphere.domain.resources import Resource, Secret
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 app = App(name="secret", help="Set, list and delete the secrets that jobs get as environment variables.")
 
@@ -59,15 +55,10 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from rich.console import Console
-
     from jobsphere import wiring_resources
 
     secrets = asyncio.run(wiring_resources.list_secrets(data_dir_of(data_dir), project))
-    if json_:
-        print(json.dumps([_fields(s) for s in secrets], indent=2))  # noqa: T201
-    else:
-        Console().print(_table(secrets))
+    show_all(secrets, _fields, ("Name", "Set at (UTC)", "Created by"), _row, as_json=json_)
 
 
 @app.command
@@ -123,10 +114,5 @@ def _fields(secret: Resource[Secret]) -> dict[str, str]:
     }
 
 
-def _table(secrets: Sequence[Resource[Secret]]) -> Table:
-    from rich.table import Table
-
-    table = Table("Name", "Set at (UTC)", "Created by")
-    for s in secrets:
-        table.add_row(s.name, f"{s.body.updated_at:%Y-%m-%d %H:%M}", s.created_by_id)
-    return table
+def _row(secret: Resource[Secret]) -> tuple[str, ...]:
+    return secret.name, f"{secret.body.updated_at:%Y-%m-%d %H:%M}", secret.created_by_id

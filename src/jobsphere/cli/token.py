@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.accounts import Account, Credential
 
@@ -73,10 +74,7 @@ def list_(
     from jobsphere import desk
 
     found = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, who: d.accounts.tokens(who, user)))
-    if json_:
-        print(json.dumps([{**_fields(c), "account": a.name} for c, a in found], indent=2))  # noqa: T201
-    else:
-        _show(found)
+    show_all(found, _listed_fields, ("ID", "User", "Name", "Created at", "Ends (UTC)"), _row, as_json=json_)
 
 
 @app.command
@@ -102,14 +100,14 @@ def revoke(token_id: str, *, data_dir: DataDir = None) -> None:
     )
 
 
-def _show(found: list[tuple[Credential, Account]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _listed_fields(found: tuple[Credential, Account]) -> dict[str, str]:
+    credential, account = found
+    return {**_fields(credential), "account": account.name}
 
-    table = Table("ID", "User", "Name", "Created at", "Ends (UTC)")
-    for c, a in found:
-        table.add_row(c.id, a.name, c.name, f"{c.created_at:%Y-%m-%d %H:%M}", f"{c.expires_at:%Y-%m-%d %H:%M}")
-    Console().print(table)
+
+def _row(found: tuple[Credential, Account]) -> tuple[str, ...]:
+    c, account = found
+    return c.id, account.name, c.name, f"{c.created_at:%Y-%m-%d %H:%M}", f"{c.expires_at:%Y-%m-%d %H:%M}"
 
 
 def _fields(credential: Credential) -> dict[str, str]:

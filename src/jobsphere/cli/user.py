@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.accounts import Account, AccountKind
 
@@ -66,16 +67,7 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     from jobsphere import desk
 
     found = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, who: d.accounts.all(who)))
-    if json_:
-        print(json.dumps([_fields(a) for a in found], indent=2))  # noqa: T201
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("ID", "Name", "Kind", "Created at", "External id")
-    for a in found:
-        table.add_row(a.id, a.name, a.kind.value, f"{a.created_at:%Y-%m-%d %H:%M}", a.external_id)
-    Console().print(table)
+    show_all(found, _fields, ("ID", "Name", "Kind", "Created at", "External id"), _row, as_json=json_)
 
 
 @app.command
@@ -101,6 +93,11 @@ def remove(user: str, *, data_dir: DataDir = None) -> None:
             lambda d, who: d.accounts.remove(who, user),
         )
     )
+
+
+def _row(account: Account) -> tuple[str, ...]:
+    made = f"{account.created_at:%Y-%m-%d %H:%M}"
+    return account.id, account.name, account.kind.value, made, account.external_id
 
 
 def _fields(account: Account) -> dict[str, str]:

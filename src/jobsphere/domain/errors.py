@@ -7,6 +7,8 @@ operator goes into ``context``, which is logged and not sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class JobsphereError(Exception):
     """Base of all errors with a public text.
@@ -20,6 +22,11 @@ class JobsphereError(Exception):
         super().__init__(public)
         self.public = public
         self.context = context
+
+
+def listed(names: Sequence[str], at_most: int = 10) -> str:
+    """The first of them, for a sentence, and whether there are more."""
+    return ", ".join(names[:at_most]) + (" and more" if len(names) > at_most else "")
 
 
 class NotFoundError(JobsphereError):

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from jobsphere.domain.artifact import File, FileDesc
+from jobsphere.domain.capacity import GIB
 from jobsphere.domain.command import normalised, stays_inside
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
 from jobsphere.domain.job import DockerImageSpec, JobSpec, OutputDatasetDesc
 
-GIB = 1 << 30
 MAX_FILE_BYTES = 5 * GIB
 MAX_UPLOAD_BYTES = 10 * GIB
 MAX_LIST = 100

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from jobsphere.domain.attempt import AttemptPlan, EngineKind, ImagePlan, Mount
+from jobsphere.domain.capacity import gib
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.command_line import SYSTEM_PATH
 from jobsphere.runner.confinement import Command
@@ -131,7 +132,7 @@ class Container:
         if str(self._state.get("StartedAt", _NEVER_STARTED)).startswith(_NEVER_STARTED):
             return f"{self._engine.kind} could not start the program in {self._image_plan.reference}; its words:"
         limits = self._plan.limits
-        of = f": its limit is {limits.memory_bytes / (1 << 30):.3g} GiB" if limits else ""
+        of = f": its limit is {gib(limits.memory_bytes)}" if limits else ""
         if self._state.get("OOMKilled"):
             return f"Out of memory{of}. {_USE_LESS}"
         if limits and self._state.get("ExitCode") == _KILLED:

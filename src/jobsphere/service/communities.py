@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from jobsphere.domain.access import Action
 from jobsphere.domain.access_ports import TeamStore
-from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError, listed
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids
 from jobsphere.domain.resource import Community, Labels, Subject
@@ -20,7 +20,6 @@ DEFAULT_COMMUNITY = "default"
 _MAX_NAME_CHARS = 63
 _MAX_DESCRIPTION_CHARS = 1000
 _MAX_LABELS = 64
-_NAMED = 10
 
 
 class Communities:
@@ -132,8 +131,7 @@ class Communities:
         await self._access.community(who, community_id, Action.COMMUNITY_DELETE)
         operation = self._operation(OperationKind.DELETE_COMMUNITY, community_id, who)
         if projects := await self._teams.delete_community(community_id, operation):
-            named = ", ".join(projects[:_NAMED]) + (" and more" if len(projects) > _NAMED else "")
-            raise FailedPreconditionError(f"the community has projects; delete them first: {named}")
+            raise FailedPreconditionError(f"the community has projects; delete them first: {listed(projects)}")
         self._access.forget()
         return operation
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from jobsphere.domain.access import Action, Level, Role, Scope
 from jobsphere.domain.access_ports import TeamStore
 from jobsphere.domain.accounts import Binding
-from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError, listed
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, JobStore
 from jobsphere.domain.resource import Community, Labels, Project, Subject
@@ -21,7 +21,6 @@ from jobsphere.service.paging import page_of
 
 DEFAULT_PROJECT = "default"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_NAMED = 10
 _MAX_DETAILS_BYTES = 64 << 10
 
 
@@ -155,8 +154,9 @@ class Projects:
         operation = self._operation(OperationKind.DELETE_PROJECT, project_id, who)
         removal = await self._teams.delete_project(project_id, operation)
         if removal.live:
-            named = ", ".join(removal.live[:_NAMED]) + (" and more" if len(removal.live) > _NAMED else "")
-            raise FailedPreconditionError(f"jobs of the project are under way; cancel them first: {named}")
+            raise FailedPreconditionError(
+                f"jobs of the project are under way; cancel them first: {listed(removal.live)}"
+            )
         self._access.forget()
         await self._drop(project_id, removal.attempts)
         return operation
