@@ -37,7 +37,9 @@ class AuditedMethod:
         ]
 
     def ids(self, request: Any) -> list[tuple[str, str]]:
-        """The ids that a request names. Nothing else of a request is ever written down."""
+        """The ids that a request names; of one that was not read, none. Nothing else of it is ever written down."""
+        if request is None:
+            return []
         return [(name, getattr(request, name)) for name in self._ids]
 
 
