@@ -64,12 +64,16 @@ class Origins:
 
 
 class Auditor:
-    """Writes calls down."""
+    """Writes calls down. ``origins``: where they come from."""
 
     def __init__(self, audit: Audit, origins: Origins) -> None:
         self._audit = audit
         self._origins = origins
         self._writing: set[asyncio.Task[None]] = set()
+
+    def origin(self, peer: str) -> str:
+        """Where a call came from, by what gRPC says of its peer."""
+        return self._origins.of(peer)
 
     async def record(
         self,

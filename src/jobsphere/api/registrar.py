@@ -23,6 +23,7 @@ from jobsphere.api.errors import code_of, failure_of
 from jobsphere.api.requests import Entrance, Read, reader_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
 from jobsphere.domain.resource import Subject
+from jobsphere.service.guesses import comes_from
 from jobsphere.service.trail import begin
 
 Answer = Message | bytes
@@ -149,7 +150,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
 
     def _unary(self, path: str, answer: _Answering, quick: bool) -> Callable[[Any, Context], Awaitable[Answer | None]]:
         async def serve(data: bytes, context: Context) -> Answer | None:
-            call = _Call(path, context, self._new_request_id)
+            call = self._begin(path, context)
             async with self._entrance.passing(data):
                 try:
                     if not quick:
@@ -186,7 +187,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         self, path: str, function: Streaming, authenticate: Authenticate, read: Read
     ) -> Callable[[Any, Context], Awaitable[None]]:
         async def serve(data: bytes, context: Context) -> None:
-            call = _Call(path, context, self._new_request_id)
+            call = self._begin(path, context)
             try:
                 await call.tell_ids()
                 authorization = _authorization(context)
@@ -201,6 +202,10 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                 await call.fail(error)
 
         return serve
+
+    def _begin(self, path: str, context: Context) -> _Call:
+        comes_from(lambda: self._auditor.origin(context.peer()))
+        return _Call(path, context, self._new_request_id)
 
     def _missing(self, path: str) -> Handler:
         name = path.lstrip("/").replace("/", ".")
