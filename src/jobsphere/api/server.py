@@ -20,6 +20,7 @@ from jobsphere.api.jobs import ProjectJobService
 from jobsphere.api.operation import OperationService
 from jobsphere.api.project import ProjectService
 from jobsphere.api.registrar import Implementation, Registrar
+from jobsphere.api.requests import MAX_RECEIVE_BYTES
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.service.audit import Audit
@@ -31,8 +32,6 @@ from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs
 from jobsphere.service.operations import Operations
 from jobsphere.service.projects import Projects
-
-MAX_RECEIVE_BYTES = 64 << 20
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),

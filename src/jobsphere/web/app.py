@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from jobsphere.domain.errors import (
     AlreadyExistsError,
@@ -21,6 +25,7 @@ from jobsphere.domain.errors import (
     UnsupportedError,
 )
 from jobsphere.domain.ports import BlobStore, UrlSigner
+from jobsphere.domain.text import readable
 from jobsphere.web.blobs import Blobs
 
 READ_BUFFER_BYTES = 1 << 18
@@ -80,6 +85,7 @@ async def serve(app: web.Application, listening: socket.socket) -> web.AppRunner
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_Protocol(logging.getLogger("aiohttp.server")),
         handle_signals=False,
         # A blob is the bytes that travel, also when the client says that they are gzip.
         auto_decompress=False,
@@ -108,7 +114,24 @@ async def _plain_errors(
             _log.warning(
                 "request failed", method=request.method, path=request.path, error=error.public, **error.context
             )
-        return web.Response(status=status, text=error.public + "\n")
+        return web.Response(status=status, text=readable(error.public) + "\n")
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception as error:
+        if request.writer.output_size:
+            raise  # too late to say so: the connection is cut
+        reference = secrets.token_hex(8)
+        _log.error("request failed", method=request.method, path=request.path, reference=reference, exc_info=error)
+        return web.Response(status=500, text=f"internal error, reference {reference}\n")
+
+
+class _Protocol(logging.LoggerAdapter[logging.Logger]):
+    """What the HTTP library has to say: that somebody sent bytes that are no request is worth no traceback."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        """An error: one of the client's is told to the client, and here only to who looks closely."""
+        level = logging.DEBUG if isinstance(exc_info, HttpProcessingError) else logging.ERROR
+        self.log(level, msg, *args, exc_info=exc_info, **more)
 
 
 async def _health(_: web.Request) -> web.Response:
