@@ -11,6 +11,7 @@ from cyclopts import App
 
 from jobsphere.cli.apply import apply, export
 from jobsphere.cli.audit import audit
+from jobsphere.cli.backup import backup, restore
 from jobsphere.cli.client_env import client_env
 from jobsphere.cli.community import app as community
 from jobsphere.cli.dataset import app as dataset
@@ -51,6 +52,8 @@ app.command(user)
 app.command(token)
 app.command(audit)
 app.command(environments)
+app.command(backup)
+app.command(restore)
 
 
 def main() -> None:
