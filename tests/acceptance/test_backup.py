@@ -18,6 +18,7 @@ from jobsphere.blob.project_disk import ProjectDisk
 from tests.grpc_client import TERMINAL, Api
 from tests.live import BIN, HANG_S, LiveServer, live_server, wait_for
 
+HOST_CHECKS = {"Sandbox and limits", "Containers", "Disk space", "Open files", "Clock"}
 PASSPHRASE = "correct horse battery"
 
 
@@ -90,6 +91,11 @@ def test_what_had_ended_reads_the_same_after_a_restore(tmp_path: Path) -> None:
         backup = tmp_path / "backup"
         told = command("backup", backup, "--passphrase-file", passphrase, "--data-dir", server.data_dir).stdout
         assert "Backed up" in told
+
+        looked = subprocess.run([BIN / "jobsphere", "doctor", "--json", "--data-dir", server.data_dir],
+                                capture_output=True, text=True, timeout=HANG_S, check=False)  # fmt: skip
+        of_directory = [check for check in json.loads(looked.stdout) if check["looked_at"] not in HOST_CHECKS]
+        assert [finding for check in of_directory for finding in check["findings"]] == []
 
         traffic.done.set()
         traffic.join()

@@ -16,6 +16,7 @@ from jobsphere.cli.client_env import client_env
 from jobsphere.cli.community import app as community
 from jobsphere.cli.dataset import app as dataset
 from jobsphere.cli.demo import demo
+from jobsphere.cli.doctor import doctor
 from jobsphere.cli.environments import app as environments
 from jobsphere.cli.image import app as image
 from jobsphere.cli.project import app as project
@@ -54,6 +55,7 @@ app.command(audit)
 app.command(environments)
 app.command(backup)
 app.command(restore)
+app.command(doctor)
 
 
 def main() -> None:

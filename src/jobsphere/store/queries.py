@@ -141,6 +141,7 @@ LIST_RESOURCES = Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.s
 
 ALL_JOBS = Query(select(jobs.c.id, jobs.c.project_id, jobs.c.status, jobs.c.data_cleared, jobs.c.attempt_id))
 ALL_REFERENCES = Query(select(job_blobs.c.job_id, job_blobs.c.project_id, job_blobs.c.sha256))
+ALL_RECORDS = Query(select(jobs.c.id, jobs.c.record))
 ALL_OF_KIND = Query(select(resources.c.project_id, resources.c.id).where(_OF_KIND))
 
 

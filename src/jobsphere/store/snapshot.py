@@ -6,18 +6,20 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from jobsphere.domain.errors import CorruptedError, NotFoundError
-from jobsphere.domain.job import JobStatus
-from jobsphere.domain.resources import Dataset
+from jobsphere.domain.job import Job, JobStatus
+from jobsphere.domain.resources import B, Dataset, Resource
 from jobsphere.store import statements as sql
 from jobsphere.store.connection import connect_reader
 from jobsphere.store.reads import translating
+from jobsphere.store.records import load
+from jobsphere.store.resources import load_resource
 from jobsphere.store.schema import HEAD, check_known, current_revision, upgrade
 
 _MISSING_VALUE = re.compile(r"NULL value in (\w+)\.(\w+)")
@@ -92,6 +94,45 @@ def contents_of(database: Path) -> Contents:
             frozenset(connection.execute(sql.ALL_OF_KIND.sql, sql.ALL_OF_KIND.bind({"kind": Dataset.KIND}))),
             frozenset(row[0] for row in connection.execute(sql.LIST_PROJECTS.sql)),
         )
+
+
+def revision_of(database: Path) -> str:
+    """The revision of a database.
+
+    Raises:
+        FailedPreconditionError: as :func:`jobsphere.store.schema.check_known`.
+        CorruptedError, UnavailableError: it cannot be read.
+    """
+    with translating(), closing(connect_reader(database)) as connection:
+        return check_known(database, connection)
+
+
+def damage_of(database: Path) -> list[str]:
+    """What SQLite finds wrong in a database, the first ten things."""
+    with translating(), closing(connect_reader(database)) as connection:
+        return integrity_problems(connection)
+
+
+def stored_jobs(database: Path) -> Iterator[Job | CorruptedError]:
+    """Every job as it is stored, or why it cannot be read."""
+    with translating(), closing(connect_reader(database)) as connection:
+        for job_id, record in connection.execute(sql.ALL_RECORDS.sql):
+            try:
+                yield load(job_id, record)
+            except CorruptedError as error:
+                yield error
+
+
+def stored_resources(database: Path, kind: type[B]) -> list[Resource[B]]:
+    """Every resource of a kind.
+
+    Raises:
+        CorruptedError: one cannot be read.
+    """
+    with translating(), closing(connect_reader(database)) as connection:
+        statement = sql.LIST_RESOURCES
+        rows = connection.execute(statement.sql, statement.bind({"kind": kind.KIND})).fetchall()
+        return [load_resource(kind, row) for row in rows]
 
 
 def integrity_problems(connection: sqlite3.Connection) -> list[str]:
