@@ -12,10 +12,12 @@ from cyclopts import App
 
 from jobsphere.cli.apply import apply, export
 from jobsphere.cli.audit import audit
+from jobsphere.cli.backup import backup, restore
 from jobsphere.cli.client_env import client_env
 from jobsphere.cli.community import app as community
 from jobsphere.cli.dataset import app as dataset
 from jobsphere.cli.demo import demo
+from jobsphere.cli.doctor import doctor
 from jobsphere.cli.environments import app as environments
 from jobsphere.cli.image import app as image
 from jobsphere.cli.jobs import app as jobs
@@ -42,7 +44,7 @@ New here? `jobsphere demo` runs an example job and shows what happens.""",
     help_format="markdown",
 )
 _GROUPS: dict[str, tuple[App | Callable[..., None], ...]] = {
-    "Server": (up, demo, client_env, apply, export, audit),
+    "Server": (up, demo, client_env, apply, export, audit, backup, restore, doctor),
     "Jobs": (run, jobs, logs, cancel, fork, files),
     "Resources and people": (project, secret, image, dataset, s3, environments, community, user, token),
 }

@@ -137,6 +137,13 @@ FIND_RESOURCE = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND, resources.
 LIST_RESOURCES_OF = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND).order_by(resources.c.seq))
 LIST_RESOURCES = Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.seq))
 
+# Everything that there is: for a backup, and for a look at the whole data directory.
+
+ALL_JOBS = Query(select(jobs.c.id, jobs.c.project_id, jobs.c.status, jobs.c.data_cleared, jobs.c.attempt_id))
+ALL_REFERENCES = Query(select(job_blobs.c.job_id, job_blobs.c.project_id, job_blobs.c.sha256))
+ALL_RECORDS = Query(select(jobs.c.id, jobs.c.record))
+ALL_OF_KIND = Query(select(resources.c.project_id, resources.c.id).where(_OF_KIND))
+
 
 def compiled() -> str:
     """The content of ``statements.json``: by name, the text and the names of its values in order."""
