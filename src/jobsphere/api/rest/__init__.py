@@ -51,7 +51,7 @@ class RestMount:
     def __call__(self, app: web.Application) -> None:
         """Add the routes."""
         for prefix in PREFIXES:
-            app.router.add_route("*", f"/{prefix}/{{rest:.*}}", self._answer)
+            app.router.add_route("*", f"/{prefix}/{{rest:[\\s\\S]*}}", self._answer)
             app.router.add_route("*", f"/{prefix}", self._answer)
         app.router.add_get("/openapi.json", self._openapi)
         app.on_shutdown.append(self._close)

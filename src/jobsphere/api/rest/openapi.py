@@ -14,7 +14,7 @@ from jobsphere.api.rest.routes import Route
 
 Json = dict[str, Any]
 _STATUS = "google.rpc.Status"
-_INT64 = {"type": ["string", "integer"], "format": "int64"}
+_INT64 = {"anyOf": [{"type": "integer", "format": "int64"}, {"type": "string", "pattern": "^-?[0-9]{1,18}$"}]}
 _INT32 = {"type": "integer", "format": "int32"}
 _NUMBER = {"type": ["number", "string"]}
 _SCALARS: Mapping[int, Json] = {
@@ -59,12 +59,14 @@ _ABOUT = (
 
 
 def document(implementations: Iterable[Implementation], routes: Iterable[Route], tokens_required: bool) -> Json:
-    """The document as JSON values."""
+    """The document as JSON values. Methods that there are not here are not in it; who calls them is told why."""
     served = {i.service.full_name: i for i in implementations}
     schemas = _Schemas()
     paths: Json = {}
     for route in routes:
         implementation = served[route.method.containing_service.full_name]
+        if route.method.name in implementation.without:
+            continue
         operation = _operation(route, implementation, schemas, tokens_required)
         paths.setdefault(_path(route), {})[route.verb.lower()] = operation
     return {
@@ -127,8 +129,6 @@ def _answers(route: Route, schemas: _Schemas) -> Json:
 
 
 def _summary(implementation: Implementation, name: str) -> str:
-    if name in implementation.without:
-        return f"Not here: {implementation.without[name]}"
     return (implementation.methods[name].__doc__ or "").strip().partition("\n")[0]
 
 
