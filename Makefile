@@ -17,7 +17,7 @@ demo: setup ## Run an example job on a private server
 	@$(BIN)/jobsphere demo
 
 test: lint packages ## Lint, then all tests, the fast ones first
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-fast: setup ## Only the tests that start no server
 	@$(BIN)/pytest tests/unit tests/contract

@@ -1,0 +1,27 @@
+"""A folder of its own for each run.
+
+The one that runs share is closed to other users whenever pytest starts: containers of a run under way, whose users are
+others, would lose their files.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+
+import pytest
+
+_FOLDER = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="jobsphere-tests-")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    folder = session.config.stash.get(_FOLDER, None)
+    if folder and exitstatus == pytest.ExitCode.OK:  # after a failure it is for reading
+        shutil.rmtree(folder)
