@@ -19,6 +19,7 @@ from yandex.cloud.operation.operation_pb2 import Operation
 from jobsphere.api.audit import changes
 from jobsphere.api.registrar import Answer, Registrar
 from jobsphere.api.rest import RestSettings
+from jobsphere.api.rest.call import Call, ReaderLeftError
 from jobsphere.api.rest.codec import Failed, json_of, request_of
 from jobsphere.api.rest.events import Events
 from jobsphere.api.rest.openapi import document
@@ -103,7 +104,7 @@ class Rest:
             ) from None
 
     async def _once(self, request: web.Request, route: Route, message: Message) -> web.Response:
-        call = _HttpCall(request, self._authorization(request, route))
+        call = Call(_peername(request), self._authorization(request, route))
         try:
             answer = await self._call(route, message, call)
         except Failed as error:
@@ -118,7 +119,7 @@ class Rest:
             offset = getattr(_message(route, answer), "offset", "")
             await events.send(json_of(route.method.output_type, answer), str(offset))
 
-        call = _HttpCall(request, self._authorization(request, route), write)
+        call = Call(_peername(request), self._authorization(request, route), write)
 
         async def work() -> None:
             await self._registrar.call(route.path, message, call)
@@ -128,7 +129,7 @@ class Rest:
     async def _watch(self, request: web.Request, route: Route, message: Message) -> web.StreamResponse:
         """The answer of a method that reads, and again each time it is another one, until it can change no more."""
         events = Events(request)
-        call = _HttpCall(request, self._authorization(request, route))
+        call = Call(_peername(request), self._authorization(request, route))
         job_id = getattr(message, "job_id", "")
         seen = request.headers.get("Last-Event-ID", "")
 
@@ -148,7 +149,7 @@ class Rest:
 
         return await self._events(events, call, work)
 
-    async def _events(self, events: Events, call: _HttpCall, work: Callable[[], Awaitable[None]]) -> web.StreamResponse:
+    async def _events(self, events: Events, call: Call, work: Callable[[], Awaitable[None]]) -> web.StreamResponse:
         events.headers = call.headers
         signs = asyncio.create_task(events.signs_of_life())
         try:
@@ -163,7 +164,7 @@ class Rest:
         finally:
             signs.cancel()
 
-    async def _call(self, route: Route, message: Message, call: _HttpCall) -> Answer:
+    async def _call(self, route: Route, message: Message, call: Call) -> Answer:
         answer = await self._registrar.call(route.path, message, call)
         assert answer is not None
         return answer
@@ -176,47 +177,6 @@ class Rest:
         return given
 
 
-class ReaderLeftError(grpc.aio.BaseError):
-    """Nobody reads the answer any more: what gRPC says in the same case."""
-
-
-class _HttpCall:
-    """A call that came by HTTP, as the handlers see it."""
-
-    def __init__(
-        self,
-        request: web.Request,
-        authorization: str | None,
-        write: Callable[[Answer], Awaitable[None]] | None = None,
-    ) -> None:
-        self._peer = request.transport.get_extra_info("peername") if request.transport else None
-        self._authorization = authorization
-        self._write = write
-        self.headers: dict[str, str] = {}
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", self._authorization),) if self._authorization else ()
-
-    def peer(self) -> str:
-        if not self._peer:
-            return "http:unknown"
-        host, port = self._peer[:2]
-        return f"http:[{host}]:{port}" if ":" in host else f"http:{host}:{port}"
-
-    async def send_initial_metadata(self, initial_metadata: tuple[tuple[str, str], ...], /) -> None:
-        self.headers.update(initial_metadata)
-
-    async def write(self, message: Answer, /) -> None:
-        assert self._write
-        try:
-            await self._write(message)
-        except ConnectionError as error:
-            raise ReaderLeftError from error
-
-    async def abort(self, code: grpc.StatusCode, details: str = "") -> None:
-        raise Failed(code, details)
-
-
 async def _limited(request: web.Request) -> bytes:
     parts: list[bytes] = []
     size = request.content_length or 0
@@ -227,6 +187,10 @@ async def _limited(request: web.Request) -> bytes:
         parts.append(part)
         size = sum(map(len, parts))
     raise Failed(grpc.StatusCode.INVALID_ARGUMENT, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", 413)
+
+
+def _peername(request: web.Request) -> Any:
+    return request.transport.get_extra_info("peername") if request.transport else None
 
 
 def _resume(request: web.Request, message: Any) -> None:
