@@ -57,6 +57,8 @@ from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
+from jobsphere.web.pages import token_of
+from jobsphere.wiring_pages import pages_of
 
 _LOOK_AGAIN_S = 5.0
 _RETENTION_S = 60.0
@@ -202,18 +204,18 @@ class Server:
         upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
         stack.callback(upkeep.cancel)
 
-        names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
-        tls = ensure_certificates(data_dir / "tls", names)
+        hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
+        tls = ensure_certificates(data_dir / "tls", hosts)
         services = Services(
             jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
         )
         origins = Origins()
         grpc = GrpcServer(services, origins)
         grpc_port = await self._serve_grpc(grpc, tls)
-        rest = RestMount(grpc.registrar, RestSettings(changes.wait, lambda _: None, settings.tokens_required))
-        app = build_app(
-            signer, blobs, lambda: self._ready, known=store.get_project, parts=[rest], names=_host_names(settings)
-        )
+        rest = RestMount(grpc.registrar, RestSettings(changes.wait, token_of, settings.tokens_required))
+        pages = pages_of(settings, data_dir, store, desk, services, keys, types, grpc.registrar, key)
+        parts, names = (rest, pages), _host_names(settings)
+        app = build_app(signer, blobs, lambda: self._ready, known=store.get_project, parts=parts, names=names)
         web = await serve(app, http)
         stack.push_async_callback(web.cleanup)
         # Before the web server stops: its streams of logs must end by themselves.

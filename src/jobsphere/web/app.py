@@ -27,7 +27,7 @@ from jobsphere.web.guard import Guard, guarding
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
 
-_STATUSES: dict[type[JobsphereError], int] = {
+STATUSES: dict[type[JobsphereError], int] = {
     InvalidArgumentError: 400,
     UnauthenticatedError: 401,
     PermissionDeniedError: 403,
@@ -38,6 +38,7 @@ _STATUSES: dict[type[JobsphereError], int] = {
     UnavailableError: 503,
     ResourceExhaustedError: 507,
 }
+"""The status of each error."""
 _log = structlog.get_logger("jobsphere.web")
 
 
@@ -110,7 +111,7 @@ async def _plain_errors(
     try:
         return await handler(request)
     except JobsphereError as error:
-        status = _STATUSES.get(type(error), 500)
+        status = STATUSES.get(type(error), 500)
         if status >= 500:
             _log.warning(
                 "request failed", method=request.method, path=request.path, error=error.public, **error.context
