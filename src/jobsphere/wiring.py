@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from jobsphere.config import Settings, load
 from jobsphere.desk import desk_of, local_subject
 from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
-from jobsphere.domain.capacity import GIB
+from jobsphere.domain.capacity import GIB, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
@@ -39,6 +40,7 @@ from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
+from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
 from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
@@ -57,6 +59,7 @@ from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
+from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring_pages import pages_of
 
@@ -144,7 +147,8 @@ class Server:
         readers = Readers(clock)
         key = secret_key(data_dir)
 
-        store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+        meter = Metrics()
+        store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job, meter=meter)
         stack.push_async_callback(store.close)
         blobs = LocalBlobStore(data_dir / "blobs")
         keys = keys_of(settings, data_dir)
@@ -210,12 +214,17 @@ class Server:
             jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
         )
         origins = Origins()
-        grpc = GrpcServer(services, origins)
+        grpc = GrpcServer(services, origins, meter)
         grpc_port = await self._serve_grpc(grpc, tls)
         rest = RestMount(grpc.registrar, RestSettings(changes.wait, token_of, settings.tokens_required))
         pages = pages_of(settings, data_dir, store, desk, services, keys, types, grpc.registrar, key)
-        parts, names = (rest, pages), _host_names(settings)
-        app = build_app(signer, blobs, lambda: self._ready, known=store.get_project, parts=parts, names=names)
+        metrics = MetricsMount(
+            lambda: meter.exposition(_gauges(engine, types.node, data_dir)), CONTENT_TYPE, identity.authenticate
+        )
+        parts, names = (rest, metrics, pages), _host_names(settings)
+        app = build_app(
+            signer, blobs, lambda: self._ready, known=store.get_project, parts=parts, names=names, meter=meter
+        )
         web = await serve(app, http)
         stack.push_async_callback(web.cleanup)
         # Before the web server stops: its streams of logs must end by themselves.
@@ -235,6 +244,21 @@ class Server:
         port = await server.start(settings.host, settings.grpc_port, tls, settings.client_host)
         self._stack.push_async_callback(server.stop, _STOP_GRACE_S)
         return port
+
+
+def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path) -> NodeGauges:
+    free = engine.free
+    return NodeGauges(
+        running=engine.running,
+        waiting=engine.waiting,
+        cpus=node.cpus,
+        cpus_free=free.cpus,
+        memory=node.memory_bytes,
+        memory_free=free.memory_bytes,
+        gpus=len(node.gpus),
+        gpus_free=len(free.gpus),
+        disk_free=shutil.disk_usage(data_dir).free,
+    )
 
 
 def provider_of(settings: Settings) -> IdentityProvider | None:

@@ -23,6 +23,7 @@ from jobsphere.api.registrar import Implementation, Registrar
 from jobsphere.api.requests import MAX_RECEIVE_BYTES
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
+from jobsphere.domain.meter import Meter
 from jobsphere.service.audit import Audit
 from jobsphere.service.communities import Communities
 from jobsphere.service.datasets import Datasets
@@ -63,15 +64,17 @@ class Services:
 class GrpcServer:
     """Serves the API. Started once, stopped once.
 
-    ``origins``: where calls that come through the proxy came from. ``registrar`` has the handlers once it is started.
+    ``origins``: where calls that come through the proxy came from. ``meter`` is told of each call. ``registrar`` has
+    the handlers once it is started.
     """
 
-    def __init__(self, services: Services, origins: Origins | None = None) -> None:
+    def __init__(self, services: Services, origins: Origins | None = None, meter: Meter | None = None) -> None:
         self._services = services
         self._origins = origins or Origins()
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
-        self.registrar = Registrar(services.identity.authenticate, Auditor(services.audit, self._origins))
+        auditor = Auditor(services.audit, self._origins)
+        self.registrar = Registrar(services.identity.authenticate, auditor, meter=meter)
 
     async def start(self, host: str, port: int, tls: TlsFiles | None, advertise: str = "") -> int:
         """Listen and serve.

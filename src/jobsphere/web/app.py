@@ -24,6 +24,7 @@ from jobsphere.domain.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from jobsphere.domain.meter import Meter
 from jobsphere.domain.ports import BlobStore, UrlSigner
 from jobsphere.domain.text import readable
 from jobsphere.web.blobs import Blobs
@@ -59,6 +60,7 @@ def build_app(
     known: Callable[[str], Awaitable[object]] = _any_project,
     parts: Iterable[Callable[[web.Application], None]] = (),
     names: frozenset[str] | None = None,
+    meter: Meter | None = None,
 ) -> web.Application:
     """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs), and more.
 
@@ -70,9 +72,10 @@ def build_app(
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
         parts: Add what else is served.
         names: See :class:`jobsphere.web.guard.Guard`.
+        meter: Is told of each file.
     """
     app = web.Application(middlewares=[_plain_errors, guarding(Guard(names))])
-    handlers = Blobs(signer, blobs, idle_timeout_s, known)
+    handlers = Blobs(signer, blobs, idle_timeout_s, known, meter)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)
