@@ -19,7 +19,7 @@ from zlib import error as ZlibError  # noqa: N812
 from jobsphere.archives import MAX_ENTRIES, largest, open_tar, open_zip
 from jobsphere.blob.durable import sync_directory
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
-from jobsphere.domain.limits import human_size
+from jobsphere.domain.limits import MAX_DEPTH, human_size
 from jobsphere.domain.resource_ports import Content
 
 FOLDER = "datasets"
@@ -213,6 +213,8 @@ def _writer(content: Path) -> Write:
     def write(name: str, reader: IO[bytes] | None, executable: bool) -> None:
         if name.startswith("/") or "\0" in name or ".." in name.split("/"):
             raise InvalidArgumentError(f"{name!r} would leave the dataset")
+        if name.count("/") > MAX_DEPTH:
+            raise InvalidArgumentError(f"{name[:100]!r}… is more than {MAX_DEPTH} folders deep")
         place = content / name
         try:
             if reader is None:

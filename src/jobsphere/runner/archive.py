@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobsphere.archives import MAX_ENTRIES, largest, open_zip
-from jobsphere.domain.limits import GIB, human_size
-from jobsphere.runner.folders import MAX_DEPTH, JobFolders, Member, UnreachableError
+from jobsphere.domain.limits import GIB, MAX_DEPTH, human_size
+from jobsphere.runner.folders import JobFolders, Member, UnreachableError
 
 MAX_UNPACKED_BYTES = 100 * GIB
 _CHUNK = 1 << 20
@@ -55,6 +55,8 @@ def _unpack_entry(source: zipfile.ZipFile, entry: zipfile.ZipInfo, parent: str, 
     name, mode = entry.filename, entry.external_attr >> 16
     if name.startswith("/") or "\0" in name or ".." in name.split("/"):
         raise ArchiveError(f"its entry {name!r} would leave the folder")
+    if name.rstrip("/").count("/") > MAX_DEPTH:
+        raise ArchiveError(f"its entry {name[:100]!r}… is more than {MAX_DEPTH} folders deep")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ArchiveError(f"its entry {name!r} is neither a file nor a folder")
     target = os.path.join(parent, name)
