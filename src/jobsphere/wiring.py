@@ -41,6 +41,7 @@ from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
+from jobsphere.private import keep_private
 from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
@@ -143,6 +144,8 @@ class Server:
         data_dir = settings.data_dir.expanduser().absolute()
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(only_server(data_dir))
+        for path in keep_private(data_dir):
+            log.warning("others could read this; from now on they cannot", path=str(path))
         clock, ids, changes = SystemClock(), RandomIds(), Changes()
         readers = Readers(clock)
         key = secret_key(data_dir)
