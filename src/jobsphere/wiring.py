@@ -31,6 +31,7 @@ from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.domain.quota import Quota
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
@@ -51,9 +52,11 @@ from jobsphere.service.identity import Identity
 from jobsphere.service.images import ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
+from jobsphere.service.quotas import Quotas
 from jobsphere.service.resources import Backing
 from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.store.usage import SqliteJobCounts
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
 
@@ -167,6 +170,7 @@ class Server:
         types = instance_types_of(settings, volume)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
+        quotas = Quotas(quota_of(settings), store, store.beside(SqliteJobCounts), blobs, store.resources)
         engine = Engine(
             store,
             runner,
@@ -185,9 +189,22 @@ class Server:
             ),
             Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
+            running_at_once=quotas.running,
         )
         jobs = Jobs(
-            store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types, store.resources
+            store,
+            artifacts,
+            data,
+            access,
+            changes,
+            readers,
+            clock,
+            ids,
+            engine.wake,
+            images,
+            types,
+            store.resources,
+            quotas,
         )
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
@@ -201,7 +218,9 @@ class Server:
         upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
         stack.callback(upkeep.cancel)
 
-        web = await serve(build_app(signer, blobs, lambda: self._ready, known=store.get_project), http)
+        web = await serve(
+            build_app(signer, blobs, lambda: self._ready, known=store.get_project, admit=quotas.uploading), http
+        )
         stack.push_async_callback(web.cleanup)
         names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", names)
@@ -231,6 +250,12 @@ class Server:
 
         self._stack.push_async_callback(stop)
         return port
+
+
+def quota_of(settings: Settings) -> Quota:
+    """What projects without a quota of their own may have."""
+    size = None if settings.project_gb is None else int(settings.project_gb * GIB)
+    return Quota(settings.project_jobs, size, settings.project_running, settings.project_queued)
 
 
 def provider_of(settings: Settings) -> IdentityProvider | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import structlog
 from aiohttp import web
@@ -21,7 +22,7 @@ from jobsphere.domain.errors import (
     UnsupportedError,
 )
 from jobsphere.domain.ports import BlobStore, UrlSigner
-from jobsphere.web.blobs import Blobs
+from jobsphere.web.blobs import Admit, Blobs
 
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
@@ -44,12 +45,18 @@ async def _any_project(_: str) -> None:
     """Every project is taken for known."""
 
 
+def _any_size(_: str, __: int) -> AbstractAsyncContextManager[None]:
+    """Nothing is limited."""
+    return nullcontext()
+
+
 def build_app(
     signer: UrlSigner,
     blobs: BlobStore,
     ready: Callable[[], bool],
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
+    admit: Admit = _any_size,
 ) -> web.Application:
     """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
 
@@ -59,9 +66,10 @@ def build_app(
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
+        admit: Held while a blob of so many bytes comes in for a project; raises ResourceExhaustedError.
     """
     app = web.Application(middlewares=[_plain_errors])
-    handlers = Blobs(signer, blobs, idle_timeout_s, known)
+    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)

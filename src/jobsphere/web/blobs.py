@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from urllib.parse import quote
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.ports import BlobStore, UrlSigner
 
 SEND_CHUNK_BYTES = 1 << 20
+Admit = Callable[[str, int], AbstractAsyncContextManager[None]]
 
 
 class Blobs:
@@ -24,11 +26,13 @@ class Blobs:
         blobs: BlobStore,
         idle_timeout_s: float,
         known: Callable[[str], Awaitable[object]],
+        admit: Admit,
     ) -> None:
         self._signer = signer
         self._blobs = blobs
         self._idle_timeout_s = idle_timeout_s
         self._known = known
+        self._admit = admit
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a blob in; a repeat is fine. Without a ``Content-Length`` (chunked) the grant alone says how much."""
@@ -38,7 +42,11 @@ class Blobs:
                 f"the request has {request.content_length} bytes, while {grant.size_bytes} were announced"
             )
         await self._known(grant.project_id)
-        await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        if await self._blobs.missing(grant.project_id, [grant.sha256]):
+            async with self._admit(grant.project_id, grant.size_bytes):
+                await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        else:  # a repeat brings nothing new
+            await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
         return web.Response(status=200)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
