@@ -33,6 +33,7 @@ from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.capacity import GIB, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.domain.quota import Quota
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
@@ -55,9 +56,11 @@ from jobsphere.service.identity import Identity
 from jobsphere.service.images import ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
+from jobsphere.service.quotas import Quotas
 from jobsphere.service.resources import Backing
 from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.store.usage import SqliteJobCounts
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
@@ -177,6 +180,7 @@ class Server:
         types = instance_types_of(settings, volume)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
+        quotas = Quotas(quota_of(settings), store, store.beside(SqliteJobCounts), blobs, store.resources)
         engine = Engine(
             store,
             runner,
@@ -195,9 +199,22 @@ class Server:
             ),
             Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
+            running_at_once=quotas.running,
         )
         jobs = Jobs(
-            store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types, store.resources
+            store,
+            artifacts,
+            data,
+            access,
+            changes,
+            readers,
+            clock,
+            ids,
+            engine.wake,
+            images,
+            types,
+            store.resources,
+            quotas,
         )
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
@@ -226,7 +243,14 @@ class Server:
         )
         parts, names = (rest, metrics, pages), _host_names(settings)
         app = build_app(
-            signer, blobs, lambda: self._ready, known=store.get_project, parts=parts, names=names, meter=meter
+            signer,
+            blobs,
+            lambda: self._ready,
+            known=store.get_project,
+            admit=quotas.uploading,
+            parts=parts,
+            names=names,
+            meter=meter,
         )
         web = await serve(app, http)
         stack.push_async_callback(web.cleanup)
@@ -262,6 +286,12 @@ def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path) -> NodeGauges:
         gpus_free=len(free.gpus),
         disk_free=shutil.disk_usage(data_dir).free,
     )
+
+
+def quota_of(settings: Settings) -> Quota:
+    """What projects without a quota of their own may have."""
+    size = None if settings.project_gb is None else int(settings.project_gb * GIB)
+    return Quota(settings.project_jobs, size, settings.project_running, settings.project_queued)
 
 
 def provider_of(settings: Settings) -> IdentityProvider | None:

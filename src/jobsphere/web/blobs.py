@@ -6,6 +6,7 @@ import asyncio
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from jobsphere.domain.meter import Meter, Silent
 from jobsphere.domain.ports import BlobStore, UrlSigner
 
 SEND_CHUNK_BYTES = 1 << 20
+Admit = Callable[[str, int], AbstractAsyncContextManager[None]]
 
 
 class Blobs:
@@ -29,6 +31,7 @@ class Blobs:
         blobs: BlobStore,
         idle_timeout_s: float,
         known: Callable[[str], Awaitable[object]],
+        admit: Admit,
         meter: Meter | None = None,
     ) -> None:
         self._meter = meter or Silent()
@@ -36,6 +39,7 @@ class Blobs:
         self._blobs = blobs
         self._idle_timeout_s = idle_timeout_s
         self._known = known
+        self._admit = admit
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a blob in; a repeat is fine. Without a ``Content-Length`` (chunked) the grant alone says how much."""
@@ -46,7 +50,11 @@ class Blobs:
             )
         await self._known(grant.project_id)
         begin = time.monotonic()
-        await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        if await self._blobs.missing(grant.project_id, [grant.sha256]):
+            async with self._admit(grant.project_id, grant.size_bytes):
+                await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        else:  # a repeat brings nothing new
+            await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
         self._meter.transferred("up", grant.size_bytes, time.monotonic() - begin)
         return web.Response(status=200)
 
