@@ -257,9 +257,10 @@ def test_people_sign_in_and_see_what_is_theirs(visit: Open, tmp_path: Path) -> N
     with live_server(tmp_path / "data", "--require-tokens") as server:
         base = f"http://127.0.0.1:{server.ports['http']}"
         operator = server.client()
-        jobsphere(server, "user", "add", "vera")
+        roles = "{default: {projects: {default: {roles: {vera: viewer}}}}}"
+        (tmp_path / "team.yaml").write_text(f"users: {{vera: {{}}}}\ncommunities: {roles}\n")
+        jobsphere(server, "apply", "-f", str(tmp_path / "team.yaml"))
         token = jobsphere(server, "token", "create", "vera", "--name", "browser").split()[-1]
-        jobsphere(server, "project", "grant", operator.project, "vera", "viewer")
         secret = f"/projects/{operator.project}/resources"
 
         visitor = visit(base)
