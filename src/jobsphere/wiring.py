@@ -166,7 +166,8 @@ class Server:
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
-        signer = HmacUrlSigner(key, f"http://{_in_url(settings.client_host)}:{http_port}", clock)
+        http_url = f"http://{_in_url(settings.client_host)}:{http_port}"
+        signer = HmacUrlSigner(key, http_url, clock)
 
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
@@ -256,7 +257,7 @@ class Server:
         stack.push_async_callback(web.cleanup)
         # Before the web server stops: its streams of logs must end by themselves.
         stack.callback(logs.shut_down)
-        proxy = Proxy((_reachable(settings.host), grpc_port), tls, origins=origins)
+        proxy = Proxy((_reachable(settings.host), grpc_port), tls, origins=origins, pages=http_url)
         proxy_port = await proxy.start(settings.host, settings.proxy_port)
         stack.push_async_callback(proxy.stop)
 
