@@ -28,7 +28,7 @@ from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
 from jobsphere.desk import desk_of, local_subject
 from jobsphere.domain.access_ports import IdentityProvider
-from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.attempt import S3Mode, SandboxPlan
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.engine.engine import Engine
@@ -38,7 +38,7 @@ from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
-from jobsphere.runner import cgroups, sandbox
+from jobsphere.runner import cgroups, fuse, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
@@ -182,6 +182,7 @@ class Server:
                 lambda p: ProjectDisk(data_dir, p).folder(),
                 dataset_files,
                 settings.mask_secrets,
+                s3_mode_of(settings),
             ),
             Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
@@ -281,6 +282,18 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
         to_accept_that="sandbox = 'none'",
     )
     return None
+
+
+def s3_mode_of(settings: Settings) -> S3Mode:
+    """How jobs get at buckets.
+
+    Raises:
+        FailedPreconditionError: it is to be by FUSE, and this host cannot mount any.
+    """
+    mode = S3Mode(settings.s3_mounts)
+    if mode is S3Mode.FUSE and (reason := fuse.why_not()):
+        raise FailedPreconditionError(f"buckets cannot be mounted: {reason}; `--s3-mounts auto` stages them instead")
+    return mode
 
 
 def keys_of(settings: Settings, data_dir: Path) -> Keys:
