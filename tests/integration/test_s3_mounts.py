@@ -10,10 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from containers import TINY, missing, podman_in
 from s3_server import BUCKET, Service, s3_service
 from supervisors import PROJECT, Node, gone, open_node, output, until
 
-from jobsphere.domain.attempt import SYSTEM_LOG, EndReason, LogStream, S3Mode, S3Mount, SandboxPlan, StopOrder
+from jobsphere.domain.attempt import (
+    SYSTEM_LOG,
+    EndReason,
+    ImagePlan,
+    LogStream,
+    S3Mode,
+    S3Mount,
+    SandboxPlan,
+    StopOrder,
+)
 from jobsphere.domain.job import Phase
 from jobsphere.runner import fuse
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, attempt_mark
@@ -107,6 +117,24 @@ async def test_what_is_written_is_in_the_bucket_at_the_end(
     assert "S3 connector 'team': what was written is in the bucket team-data" in log
     kept = [p for p in node.data.rglob("*") if p.is_file() and service.secret_key.encode() in p.read_bytes()]
     assert kept == []
+
+
+async def test_a_container_sees_it_and_its_files_change_hands_without_the_bucket(
+    node: Node, mount: S3Mount, service: Service, tmp_path: Path
+) -> None:
+    if (lacking := missing()) and "CI" not in os.environ:
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    script = f"cat {PLACE}/a.txt; echo x > {PLACE}/sub/x; ls -n {PLACE}; touch own"
+    with podman_in(tmp_path / "podman") as podman:
+        image = ImagePlan(TINY, podman.engine, network=False)
+        seen = await node.run(script, s3_mounts=(mount,), image=image, **MOUNTED)
+        assert podman.containers() == []
+    assert seen.ended
+    assert (seen.ended.reason, seen.ended.code) == (EndReason.EXITED, 0), seen.ended.message
+    first, *listed = (await node.text()).splitlines()
+    assert (first.partition("total")[0], {line.split()[2] for line in listed[-2:]}) == ("a.txt", {"0"})
+    assert service.objects()["in/sub/x"] == b"x\n"
+    assert service.objects()["in/sub/b.txt"] == b"sub/b.txt"
 
 
 async def test_keys_are_in_no_command_line(node: Node, mount: S3Mount, service: Service) -> None:
@@ -264,7 +292,7 @@ async def test_without_fuse_a_copy_is_used_or_the_job_is_refused(
     assert (seen.ended.reason, seen.ended.code) == (EndReason.EXITED, 0), seen.ended.message
     assert service.objects()["in/x"] == b"x\n"
     log = await system_log(node)
-    assert "not mounted, for none of geesefs, s3fs, rclone is installed" in log
+    assert "not mounted, for none of geesefs, s3fs is installed" in log
     assert "a copy is used instead" in log
 
     seen = await node.run("true", "a2", s3_mounts=(mount,), **MOUNTED)

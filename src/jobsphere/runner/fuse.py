@@ -1,6 +1,7 @@
 """The programs that mount a bucket as a folder: which of them this host has, and how each is told what to do.
 
-All of them stay in the foreground, write an object when its file is closed, and take the keys from their environment.
+All of them stay in the foreground and take the keys from their environment. Those that may write have written an object
+when the closing of its file returns.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class MountProgram:
         argv: Its command line, without itself.
         keys: The variables that hold the access key and the secret key.
         failure: A line of its output that says that a request has failed for good.
-        writes: Whether files can be changed in every way that programs use.
+        writes: Whether files can be changed in every way that programs use, and are in the bucket once they are closed.
     """
 
     name: str
@@ -141,10 +142,10 @@ def _geesefs(mount: S3Mount, place: Place) -> list[str]:
 def _rclone(mount: S3Mount, place: Place) -> list[str]:
     argv = ["mount", f":s3:{mount.bucket}/{mount.prefix}", place.folder, "--config", "", "--log-level", "ERROR"]
     argv += ["--s3-provider", "Other", "--s3-endpoint", _endpoint(mount), "--s3-region", mount.region or _REGION]
-    argv += ["--s3-no-check-bucket", "--cache-dir", place.scratch, "--vfs-cache-mode", "writes"]
-    argv += ["--vfs-write-back", "0s", "--contimeout", f"{_CONNECT_S}s", "--timeout", f"{_IDLE_S}s"]
+    argv += ["--s3-no-check-bucket", "--cache-dir", place.scratch, "--read-only"]
+    argv += ["--contimeout", f"{_CONNECT_S}s", "--timeout", f"{_IDLE_S}s"]
     argv += ["--uid", str(place.owner), "--gid", str(place.owner), "--umask", "022"]
-    return argv + ["--allow-other"] * place.shared + ["--read-only"] * mount.read_only
+    return argv + ["--allow-other"] * place.shared
 
 
 def _mount_s3(mount: S3Mount, place: Place) -> list[str]:
@@ -171,7 +172,7 @@ PROGRAMS = (
         # "Not found" is an answer like any other to it, and is not told.
         re.compile(r"RequestPerform\(\d+\): (HTTP response code \d+, returning|### giving up)"),
     ),
-    MountProgram("rclone", _rclone, ("RCLONE_S3_ACCESS_KEY_ID", "RCLONE_S3_SECRET_ACCESS_KEY"), _ERROR),
+    MountProgram("rclone", _rclone, ("RCLONE_S3_ACCESS_KEY_ID", "RCLONE_S3_SECRET_ACCESS_KEY"), _ERROR, writes=False),
     MountProgram("mount-s3", _mount_s3, _AWS_KEYS, _ERROR, writes=False),
 )
 """In the order of preference."""
