@@ -45,10 +45,11 @@ from jobsphere.secretbox import Keys
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
+from jobsphere.service.connectors import Connectors
 from jobsphere.service.data import JobData
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.identity import Identity
-from jobsphere.service.images import ProjectImages
+from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.resources import Backing
@@ -193,7 +194,8 @@ class Server:
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
         await data.sweep()
-        datasets = Datasets(Backing(store.resources, store, access, clock, ids), dataset_files)
+        backing = Backing(store.resources, store, access, clock, ids)
+        datasets = Datasets(backing, dataset_files)
         await datasets.sweep()
         remove_disks(data_dir, {project.id for project in await store.list_projects()})
         await engine.start()
@@ -207,7 +209,17 @@ class Server:
         names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", names)
         services = Services(
-            jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
+            jobs,
+            jobs.operations,
+            logs,
+            desk.projects,
+            desk.communities,
+            desk.grants,
+            identity,
+            desk.audit,
+            datasets,
+            Connectors(backing),
+            ImageResources(backing, keys),
         )
         origins = Origins()
         grpc_port = await self._serve_grpc(services, tls, origins)
