@@ -304,7 +304,7 @@ def s3_mode_of(settings: Settings) -> S3Mode:
     """
     mode = S3Mode(settings.s3_mounts)
     if mode is S3Mode.FUSE and (reason := fuse.why_not()):
-        raise FailedPreconditionError(f"buckets cannot be mounted: {reason}; `--s3-mounts auto` stages them instead")
+        raise FailedPreconditionError(f"setting s3_mounts: no bucket can be mounted: {reason}; 'auto' stages them then")
     return mode
 
 
