@@ -30,7 +30,7 @@ from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
 from jobsphere.desk import desk_of, local_subject
 from jobsphere.domain.access_ports import IdentityProvider
-from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.attempt import S3Mode, SandboxPlan
 from jobsphere.domain.capacity import GIB, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.quota import Quota
@@ -43,17 +43,18 @@ from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_e
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
 from jobsphere.private import keep_private
-from jobsphere.runner import cgroups, sandbox
+from jobsphere.runner import cgroups, fuse, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
+from jobsphere.service.connectors import Connectors
 from jobsphere.service.data import JobData
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.identity import Identity
-from jobsphere.service.images import ProjectImages
+from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.quotas import Quotas
@@ -197,6 +198,7 @@ class Server:
                 lambda p: ProjectDisk(data_dir, p).folder(),
                 dataset_files,
                 settings.mask_secrets,
+                s3_mode_of(settings),
             ),
             Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
@@ -220,7 +222,8 @@ class Server:
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
         await data.sweep()
-        datasets = Datasets(Backing(store.resources, store, access, clock, ids), dataset_files)
+        backing = Backing(store.resources, store, access, clock, ids)
+        datasets = Datasets(backing, dataset_files)
         await datasets.sweep()
         remove_disks(data_dir, {project.id for project in await store.list_projects()})
         await engine.start()
@@ -232,7 +235,17 @@ class Server:
         hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", hosts)
         services = Services(
-            jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
+            jobs,
+            jobs.operations,
+            logs,
+            desk.projects,
+            desk.communities,
+            desk.grants,
+            identity,
+            desk.audit,
+            datasets,
+            Connectors(backing),
+            ImageResources(backing, keys),
         )
         origins = Origins()
         grpc = GrpcServer(services, origins, meter)
@@ -343,6 +356,18 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
         to_accept_that="sandbox = 'none'",
     )
     return None
+
+
+def s3_mode_of(settings: Settings) -> S3Mode:
+    """How jobs get at buckets.
+
+    Raises:
+        FailedPreconditionError: it is to be by FUSE, and this host cannot mount any.
+    """
+    mode = S3Mode(settings.s3_mounts)
+    if mode is S3Mode.FUSE and (reason := fuse.why_not()):
+        raise FailedPreconditionError(f"setting s3_mounts: no bucket can be mounted: {reason}; 'auto' stages them then")
+    return mode
 
 
 def keys_of(settings: Settings, data_dir: Path) -> Keys:
