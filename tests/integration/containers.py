@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobsphere.domain.attempt import ContainerEngine, EngineKind
+from jobsphere.runner.images import EngineSettings, find_engine
 
 TINY, GLIBC, PYTHON = "localhost/tiny:1", "localhost/glibc:1", "localhost/python:1"
 USER, PASSWORD = "ann", "hunter2-planted-7f3a"
@@ -67,9 +67,7 @@ class Podman:
         )  # fmt: skip
         self.parent = f"js-tests-{os.getpid()}-{id(self)}"
         parent = ("--cgroup-parent", f"/{self.parent}") if os.geteuid() == 0 else ()
-        self.engine = ContainerEngine(
-            EngineKind.PODMAN, shutil.which("podman") or "podman", self.args, parent, os.geteuid() != 0
-        )
+        self.engine = find_engine(EngineSettings("podman", self.args, parent))
 
     def __call__(self, *argv: str, check: bool = True) -> str:
         done = subprocess.run([self.engine.program, *self.args, *argv], capture_output=True, text=True, timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -135,6 +136,20 @@ async def test_an_engine_that_cannot_start_it_says_so(node: Node, image: ImagePl
     first, *words = seen.ended.message.splitlines()
     assert first == f"podman could not start the program in {TINY}; its words:"
     assert "/dev/there-is-none" in "".join(words)
+
+
+async def test_other_calls_of_the_engine_do_not_lock_a_starting_container_out(
+    node: Node, image: ImagePlan, podman: Podman
+) -> None:
+    await node.runner.launch(node.plan("true", image=image))
+    end = asyncio.ensure_future(node.end())
+    while not end.done():
+        await asyncio.to_thread(podman, "ps")
+
+    seen = await end
+
+    assert seen.ended
+    assert (seen.ended.reason, seen.ended.code) == (EndReason.EXITED, 0), seen.ended.message
 
 
 async def test_a_graceful_stop_reaches_the_program_and_its_children(node: Node, image: ImagePlan) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from jobsphere.domain.attempt import ContainerEngine, EngineKind, ImagePlan
@@ -115,7 +116,10 @@ def find_engine(settings: EngineSettings) -> ContainerEngine:
             continue
         info, reason = _ask(kind, [program, *settings.args, "info", "--format", "{{json .}}"])
         if not reason:
-            return ContainerEngine(kind, program, settings.args, settings.run_args, _has_own_users(kind, info))
+            own_users = _has_own_users(kind, info)
+            if kind is EngineKind.PODMAN and not own_users:
+                _open_plain_store(info.get("store") or {})
+            return ContainerEngine(kind, program, settings.args, settings.run_args, own_users)
         reasons.append(f"{kind} does not work ({reason})")
     raise FailedPreconditionError(
         f"Docker images need a container engine on this server, and there is none: {'; '.join(reasons)}; {_HOW_TO}"
@@ -134,6 +138,20 @@ def _ask(kind: EngineKind, argv: Sequence[str]) -> tuple[dict[str, Any], str]:
     broken = told.returncode != 0 or (kind is EngineKind.DOCKER and info.get("ServerErrors"))
     last = told.stderr.strip().splitlines() or [f"exit code {told.returncode}"]
     return info, last[-1] if broken else ""
+
+
+def _open_plain_store(store: Mapping[str, Any]) -> None:
+    """Let containers with users of their own pass through the folders of podman's ``vfs`` store.
+
+    Podman gives these folders, closed to others, to whoever came last: any call of it meanwhile locks a starting
+    container out of its own file system. Its ``overlay`` store has them open for passing already.
+    """
+    if store.get("graphDriverName") != "vfs":
+        return
+    top = Path(store["graphRoot"], "vfs")
+    for folder in (top, top / "dir"):
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder.chmod(0o711)
 
 
 def _has_own_users(kind: EngineKind, info: Mapping[str, Any]) -> bool:
