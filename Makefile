@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help packages setup demo test test-fast lint fmt bench soak screenshots clean
+.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom screenshots clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -25,12 +25,14 @@ test-fast: setup ## Only the tests that start no server
 lint: setup ## Style, types, layers
 	@$(BIN)/ruff check src tests benchmarks tools examples
 	@$(BIN)/ruff format --check -q src tests benchmarks tools examples
+	@$(BIN)/python tools/make_sync.py --check
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
 
-fmt: setup ## Mend the style
+fmt: setup ## Mend the style; make the client that blocks from the one for asyncio
 	@$(BIN)/ruff check --fix -q src tests benchmarks tools examples
 	@$(BIN)/ruff format src tests benchmarks tools examples
+	@$(BIN)/python tools/make_sync.py
 
 bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench
@@ -41,6 +43,15 @@ soak: setup packages ## The long sweeps, whole
 
 screenshots: setup packages ## Take the pictures in docs/images anew
 	@PYTHONPATH=. $(BIN)/python tools/screenshots.py
+
+audit: setup ## Ask whether a locked dependency is known to be vulnerable
+	@$(BIN)/python tools/audit.py $(BIN)/uv
+
+sbom: setup ## Write dist/sbom.cdx.json: what a release is made of (CycloneDX), from uv.lock alone
+	@mkdir -p dist
+	@$(BIN)/uv export --frozen --quiet --no-dev --preview-features sbom-export --format cyclonedx1.5 \
+	  --output-file dist/sbom.cdx.json || { echo "make sbom: uv cannot write it; see above" >&2; exit 2; }
+	@echo "dist/sbom.cdx.json: $$(grep -c '"purl"' dist/sbom.cdx.json) components"
 
 clean: ## Remove the environment and caches
 	rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -108,7 +108,9 @@ async def test_the_document_names_every_route_and_nothing_that_is_not_there(serv
     described = {
         operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
     }
-    assert set(described) == {name.replace("/", "_") for name, row in ROWS.items() if row.on != "without"}
+    absent = {"IamTokenService/CreateForServiceAccount", "IamTokenService/Revoke"}  # public, and not here
+    there = {name for name, row in ROWS.items() if row.on != "without"} - absent
+    assert set(described) == {name.replace("/", "_") for name in there}
     assert all(operation["summary"] for operation in described.values())
     text = json.dumps(document)
     for part in text.split('"$ref": "')[1:]:

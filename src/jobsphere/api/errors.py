@@ -8,6 +8,7 @@ import grpc
 import structlog
 
 from jobsphere.domain import errors
+from jobsphere.domain.text import readable
 
 _log = structlog.get_logger("jobsphere.api")
 
@@ -66,7 +67,8 @@ def failure_of(error: Exception, method: str, request_id: str, subject: str) -> 
 
 
 def _fitting(text: str) -> str:
-    raw = text.encode(errors="replace")
+    # Clients print it as it is.
+    raw = readable(text).encode(errors="replace")
     if len(raw) <= _MAX_TEXT_BYTES:
         return raw.decode()
     return raw[:_MAX_TEXT_BYTES].decode(errors="ignore") + " …"

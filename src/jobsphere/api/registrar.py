@@ -8,6 +8,7 @@ more than the rest of the way.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -17,12 +18,14 @@ from typing import Any, Protocol, TypeAlias, cast
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from jobsphere.api.audit import AuditedMethod, Auditor, changes
 from jobsphere.api.errors import code_of, failure_of
+from jobsphere.api.requests import Entrance, Read, reader_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
+from jobsphere.domain.meter import Meter, Silent
 from jobsphere.domain.resource import Subject
+from jobsphere.service.guesses import comes_from
 from jobsphere.service.trail import begin
 
 Answer = Message | bytes
@@ -58,7 +61,7 @@ class Context(Protocol):
         ...
 
 
-Serve: TypeAlias = "Callable[[Any, Context], Awaitable[Answer | None]]"
+Serve: TypeAlias = "Callable[[bytes, Context], Awaitable[Answer | None]]"
 
 
 def _random_id() -> str:
@@ -89,13 +92,15 @@ class Implementation:
 
 @dataclass(slots=True)
 class _Call:
-    """One call under way."""
+    """One call under way. ``request``: None until it is known who calls."""
 
     method: str
     context: Context
     new_request_id: Callable[[], str]
     request_id: str = ""
     who: Subject = NOBODY
+    request: Any = None
+    code: str = "OK"
 
     async def tell_ids(self) -> None:
         """Send the ids by which user and operator can speak of the call, once. Clients show them with errors."""
@@ -107,7 +112,9 @@ class _Call:
     async def fail(self, error: Exception) -> None:
         """Answer with the error's status. A caller that is gone gets no answer, and is nothing to write down."""
         if _caller_left(error):
+            self.code = "CANCELLED"
             return
+        self.code = code_of(error).name
         await self.tell_ids()
         failure = failure_of(error, self.method, self.request_id, self.who.id)
         await self.context.abort(failure.code, failure.text)
@@ -132,14 +139,21 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         authenticate: Turns the ``authorization`` header into the caller, or raises UnauthenticatedError.
         auditor: Writes down each call that may change something.
         new_request_id: Ids for calls: ASCII, short, never the same twice.
+        meter: Is told of each call.
     """
 
     def __init__(
-        self, authenticate: Authenticate, auditor: Auditor, new_request_id: Callable[[], str] = _random_id
+        self,
+        authenticate: Authenticate,
+        auditor: Auditor,
+        new_request_id: Callable[[], str] = _random_id,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Silent()
         self._authenticate = authenticate
         self._auditor = auditor
         self._new_request_id = new_request_id
+        self._entrance = Entrance()
         self._handlers: dict[str, Handler] = {}
         self._serving: dict[str, Serve] = {}
         self.implementations: list[Implementation] = []
@@ -169,28 +183,32 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         Returns:
             The answer; None for one that is a stream, which was written to ``context``.
         """
-        return await self._serving[path](request, context)
+        return await self._serving[path](request.SerializeToString(), context)
 
     def _serve(
         self, path: str, method: MethodDescriptor, function: Unary | Streaming, public: bool, quick: bool
     ) -> Serve:
+        read = reader_of(method)
         authenticate = _nobody if public else self._authenticate
         if method.server_streaming:
-            return self._streaming(path, cast(Streaming, function), authenticate)
-        answer = _answering(cast(Unary, function), authenticate)
+            return self._streaming(path, cast(Streaming, function), authenticate, read)
+        answer = _answering(cast(Unary, function), authenticate, read)
         if changes(method):
             answer = self._audited(method, answer)
         return self._unary(path, answer, quick)
 
     def _unary(self, path: str, answer: _Answering, quick: bool) -> Serve:
-        async def serve(request: Any, context: Context) -> Answer | None:
-            call = _Call(path, context, self._new_request_id)
-            try:
-                if not quick:
-                    await call.tell_ids()
-                return await answer(call, request)
-            except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
-                await call.fail(error)
+        async def serve(data: bytes, context: Context) -> Answer | None:
+            call, begin = self._begin(path, context), time.monotonic()
+            async with self._entrance.passing(data):
+                try:
+                    if not quick:
+                        await call.tell_ids()
+                    return await answer(call, data)
+                except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
+                    await call.fail(error)
+                finally:
+                    self._meter.called(path, call.code, time.monotonic() - begin)
 
         return serve
 
@@ -198,39 +216,47 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         """Write the call down, whatever becomes of it: its answer waits for that."""
         form = AuditedMethod(method)
 
-        async def serve(call: _Call, request: Any) -> Answer:
+        async def serve(call: _Call, data: bytes) -> Answer:
             trail = begin()
             result = grpc.StatusCode.CANCELLED
             try:
-                reply = await answer(call, request)
+                reply = await answer(call, data)
                 result = grpc.StatusCode.OK
             except Exception as error:
                 if not _caller_left(error):
                     result = code_of(error)
                 raise
             finally:
-                await self._auditor.record(form, request, call.who, trail, call.context.peer(), result, call.request_id)
+                await self._auditor.record(
+                    form, call.request, call.who, trail, call.context.peer(), result, call.request_id
+                )
             return reply
 
         return serve
 
-    def _streaming(self, path: str, function: Streaming, authenticate: Authenticate) -> Serve:
-        async def serve(request: Any, context: Context) -> None:
-            call = _Call(path, context, self._new_request_id)
+    def _streaming(self, path: str, function: Streaming, authenticate: Authenticate, read: Read) -> Serve:
+        async def serve(data: bytes, context: Context) -> None:
+            call, begin = self._begin(path, context), time.monotonic()
             try:
                 await call.tell_ids()
                 authorization = _authorization(context)
                 call.who = await authenticate(authorization)
                 # Written here rather than yielded: a call that is cancelled closes the stream at once.
-                async with aclosing(cast(Any, function(call.who, request))) as answers:
+                async with aclosing(cast(Any, function(call.who, read(data)))) as answers:
                     async for answer in answers:
                         # A stream lasts for hours: the token may have ended meanwhile.
                         await authenticate(authorization)
                         await context.write(answer)
             except Exception as error:  # noqa: BLE001 - as above
                 await call.fail(error)
+            finally:
+                self._meter.called(path, call.code, time.monotonic() - begin)
 
         return serve
+
+    def _begin(self, path: str, context: Context) -> _Call:
+        comes_from(lambda: self._auditor.origin(context.peer()))
+        return _Call(path, context, self._new_request_id)
 
     def _missing(self, path: str) -> Handler:
         name = path.lstrip("/").replace("/", ".")
@@ -242,20 +268,20 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         return grpc.stream_stream_rpc_method_handler(serve)
 
 
-_Answering: TypeAlias = "Callable[[_Call, Any], Awaitable[Answer]]"
+_Answering: TypeAlias = "Callable[[_Call, bytes], Awaitable[Answer]]"
 
 
 def _handler(method: MethodDescriptor, serve: Serve) -> Handler:
-    decode = GetMessageClass(method.input_type).FromString
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(serve, decode, _bytes_of)
-    return grpc.unary_unary_rpc_method_handler(serve, decode, _bytes_of)
+        return grpc.unary_stream_rpc_method_handler(serve, None, _bytes_of)
+    return grpc.unary_unary_rpc_method_handler(serve, None, _bytes_of)
 
 
-def _answering(function: Unary, authenticate: Authenticate) -> _Answering:
-    async def answer(call: _Call, request: Any) -> Answer:
+def _answering(function: Unary, authenticate: Authenticate, read: Read) -> _Answering:
+    async def answer(call: _Call, data: bytes) -> Answer:
         call.who = await authenticate(_authorization(call.context))
-        return await function(call.who, request)
+        call.request = read(data)
+        return await function(call.who, call.request)
 
     return answer
 
