@@ -57,7 +57,8 @@ class Pages:
         self._renderer = Renderer()
         self._routes = web.UrlDispatcher()
         for verb, path, view in ROUTES:
-            self._routes.add_route(verb, path, view)  # pyright: ignore[reportArgumentType]
+            for each in ("GET", "HEAD") if verb == "GET" else (verb,):
+                self._routes.add_route(each, path, view)  # pyright: ignore[reportArgumentType]
         self._routes.add_route("GET", "/assets/{name}", self._asset)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
