@@ -26,7 +26,7 @@ from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk, remove_disks
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
-from jobsphere.desk import desk_of, local_subject
+from jobsphere.desk import desk_of, drop_files, local_subject
 from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.capacity import GIB
@@ -63,6 +63,7 @@ from jobsphere.web.app import build_app, serve
 _LOOK_AGAIN_S = 5.0
 _RETENTION_S = 60.0
 _UPKEEP_S = 300.0
+_EXPIRY_S = 3600.0
 _STOP_GRACE_S = 3.0
 _KEY_BYTES = 32
 log = structlog.get_logger()
@@ -160,7 +161,7 @@ class Server:
 
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
-        desk = desk_of(store, data.drop)
+        desk = desk_of(store, lambda project_id, attempts: drop_files(data, data_dir, project_id, attempts))
         access = desk.access
         tokens, provider = Tokens(key, clock), provider_of(settings)
         identity = Identity(tokens, settings.tokens_required, local_subject().id, desk.account_store, clock, provider)
@@ -215,12 +216,21 @@ class Server:
         await engine.start()
         stack.push_async_callback(engine.stop)
         self._engine = engine
-        upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
-        stack.callback(upkeep.cancel)
+        upkeep = [asyncio.create_task(keep_up(lambda: asyncio.to_thread(_trim, data_dir, settings), _UPKEEP_S))]
+        if (days := settings.audit_days) is not None:
+            upkeep.append(asyncio.create_task(keep_up(lambda: desk.audit.expire(days), _EXPIRY_S)))
+        for task in upkeep:
+            stack.callback(task.cancel)
 
-        web = await serve(
-            build_app(signer, blobs, lambda: self._ready, known=store.get_project, admit=quotas.uploading), http
+        app = build_app(
+            signer,
+            blobs,
+            lambda: self._ready,
+            known=store.get_project,
+            admit=quotas.uploading,
+            settle=data.settle,
         )
+        web = await serve(app, http)
         stack.push_async_callback(web.cleanup)
         names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", names)

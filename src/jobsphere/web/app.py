@@ -22,7 +22,7 @@ from jobsphere.domain.errors import (
     UnsupportedError,
 )
 from jobsphere.domain.ports import BlobStore, UrlSigner
-from jobsphere.web.blobs import Admit, Blobs
+from jobsphere.web.blobs import Admit, Blobs, Settle
 
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
@@ -50,6 +50,10 @@ def _any_size(_: str, __: int) -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 
+async def _all_stays(_: str, __: str) -> None:
+    """Nothing is nobody's."""
+
+
 def build_app(
     signer: UrlSigner,
     blobs: BlobStore,
@@ -57,6 +61,7 @@ def build_app(
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
     admit: Admit = _any_size,
+    settle: Settle = _all_stays,
 ) -> web.Application:
     """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
 
@@ -66,10 +71,11 @@ def build_app(
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
+        settle: Told of each blob that has come in, by project and SHA-256: it may be nobody's by now.
         admit: Held while a blob of so many bytes comes in for a project; raises ResourceExhaustedError.
     """
     app = web.Application(middlewares=[_plain_errors])
-    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit)
+    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit, settle)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)

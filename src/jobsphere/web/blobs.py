@@ -15,6 +15,7 @@ from jobsphere.domain.ports import BlobStore, UrlSigner
 
 SEND_CHUNK_BYTES = 1 << 20
 Admit = Callable[[str, int], AbstractAsyncContextManager[None]]
+Settle = Callable[[str, str], Awaitable[None]]
 
 
 class Blobs:
@@ -27,12 +28,14 @@ class Blobs:
         idle_timeout_s: float,
         known: Callable[[str], Awaitable[object]],
         admit: Admit,
+        settle: Settle,
     ) -> None:
         self._signer = signer
         self._blobs = blobs
         self._idle_timeout_s = idle_timeout_s
         self._known = known
         self._admit = admit
+        self._settle = settle
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a blob in; a repeat is fine. Without a ``Content-Length`` (chunked) the grant alone says how much."""
@@ -47,6 +50,7 @@ class Blobs:
                 await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
         else:  # a repeat brings nothing new
             await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        await self._settle(grant.project_id, grant.sha256)
         return web.Response(status=200)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
