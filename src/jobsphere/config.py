@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     """The file with the keys that seal secrets; by default ``secret.keys`` in the data directory, if there is one."""
     mask_secrets: bool = False
     """Whether values of secrets are replaced by asterisks in the logs of jobs."""
+    s3_mounts: Annotated[str, Field(pattern="^(auto|fuse|staging)$")] = "auto"
+    """How jobs get at the buckets of S3 connectors: ``auto`` mounts them by FUSE where this host can and stages them
+    where it cannot, ``fuse`` refuses to start without, ``staging`` brings copies and writes changes back."""
     python_search_path: tuple[str, ...] = ()
     """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
     conda_channel_alias: Annotated[str, Field(pattern=r"^(https?|file)://[^\s@]+$")] = "https://conda.anaconda.org"

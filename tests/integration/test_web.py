@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.signing import HmacUrlSigner
@@ -293,3 +294,15 @@ async def test_no_log_shows_a_signature(web: Web, caplog: pytest.LogCaptureFixtu
     await refused(web, "GET", url)
     assert url.rpartition("=")[2] not in caplog.text
     assert "signature" not in caplog.text
+
+
+async def test_a_mistake_of_the_servers_is_told_by_its_reference(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Path:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(LocalBlobStore, "read", broken)
+    with capture_logs() as log:
+        status, text = await refused(web, "GET", web.url("GET"))
+    assert status == 500
+    assert "secret" not in text
+    assert [entry["reference"] for entry in log] == [text.split()[-1]]

@@ -30,6 +30,7 @@ from jobsphere.cli.token import app as token
 from jobsphere.cli.up import up
 from jobsphere.cli.user import app as user
 from jobsphere.domain.errors import JobsphereError
+from jobsphere.domain.text import readable
 
 app = App(
     name="jobsphere",
@@ -62,7 +63,7 @@ def main() -> None:
     try:
         app()
     except JobsphereError as e:
-        sys.exit(f"jobsphere: {e.public}")
+        sys.exit(f"jobsphere: {readable(e.public)}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -42,6 +42,19 @@ class Dispatcher:
         """How many attempts hold a part of the node."""
         return len(self._holders)
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a part of the node."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def free(self) -> NodeCapacity:
+        """What is left of the node."""
+        free = self._types.node
+        for holder in self._holders.values():
+            free = free.without(holder.grant.limits)
+        return free
+
     def known(self) -> list[str]:
         """The ids of all that hold a part or wait for one."""
         return [*self._holders, *(job_id for _, job_id, _ in self._turns())]
@@ -103,15 +116,9 @@ class Dispatcher:
     def _running_of(self, project_id: str) -> int:
         return sum(holder.project_id == project_id for holder in self._holders.values())
 
-    def _free(self) -> NodeCapacity:
-        free = self._types.node
-        for holder in self._holders.values():
-            free = free.without(holder.grant.limits)
-        return free
-
     def _startable(self) -> Iterator[tuple[str, Grant]]:
         """All whose turn it is, with what they would be given."""
-        free = self._free()
+        free = self.free
         given: Counter[str] = Counter(holder.project_id for holder in self._holders.values())
 
         def full(project_id: str) -> bool:

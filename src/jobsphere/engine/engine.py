@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from jobsphere.domain.attempt import SandboxPlan
-from jobsphere.domain.capacity import InstanceTypes
+from jobsphere.domain.capacity import InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
@@ -95,6 +95,16 @@ class Engine:
     def running(self) -> int:
         """How many attempts are under way."""
         return self._dispatcher.running
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a part of the node."""
+        return self._dispatcher.waiting
+
+    @property
+    def free(self) -> NodeCapacity:
+        """What is left of the node."""
+        return self._dispatcher.free
 
     def wake(self, job_id: str) -> None:
         """Look at the job soon."""

@@ -79,6 +79,19 @@ def _in_status() -> Select[Any]:
 
 JOBS_LIVE = Query(_in_status().where(LIVE))
 JOBS_IN = Query(_in_status())
+
+
+def _found() -> Select[Any]:
+    return (
+        select(jobs.c.seq, jobs.c.id, jobs.c.record)
+        .where(jobs.c.project_id == bindparam("project_id"), jobs.c.seq < bindparam("before"))
+        .order_by(jobs.c.seq.desc())
+    )
+
+
+FIND_JOBS = Query(_found())
+FIND_JOBS_BY_STATUS = Query(_found().where(jobs.c.status == bindparam("status")))
+FORKS = Query(_found().where(jobs.c.parent_job_id == bindparam("parent_job_id")))
 EXPIRED_JOBS = Query(
     select(jobs.c.id, jobs.c.record)
     .where(HAS_DATA, jobs.c.data_expires_at <= bindparam("now"), status_among(SETTLED))

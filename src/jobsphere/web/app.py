@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from jobsphere.domain.errors import (
     AlreadyExistsError,
@@ -21,13 +25,16 @@ from jobsphere.domain.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from jobsphere.domain.meter import Meter
 from jobsphere.domain.ports import BlobStore, UrlSigner
+from jobsphere.domain.text import readable
 from jobsphere.web.blobs import Admit, Blobs, Settle
+from jobsphere.web.guard import Guard, guarding
 
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
 
-_STATUSES: dict[type[JobsphereError], int] = {
+STATUSES: dict[type[JobsphereError], int] = {
     InvalidArgumentError: 400,
     UnauthenticatedError: 401,
     PermissionDeniedError: 403,
@@ -38,6 +45,7 @@ _STATUSES: dict[type[JobsphereError], int] = {
     UnavailableError: 503,
     ResourceExhaustedError: 507,
 }
+"""The status of each error."""
 _log = structlog.get_logger("jobsphere.web")
 
 
@@ -62,8 +70,11 @@ def build_app(
     known: Callable[[str], Awaitable[object]] = _any_project,
     admit: Admit = _any_size,
     settle: Settle = _all_stays,
+    parts: Iterable[Callable[[web.Application], None]] = (),
+    names: frozenset[str] | None = None,
+    meter: Meter | None = None,
 ) -> web.Application:
-    """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
+    """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs), and more.
 
     Args:
         signer: Verifies the URLs.
@@ -73,13 +84,18 @@ def build_app(
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
         settle: Told of each blob that has come in, by project and SHA-256: it may be nobody's by now.
         admit: Held while a blob of so many bytes comes in for a project; raises ResourceExhaustedError.
+        parts: Add what else is served.
+        names: See :class:`jobsphere.web.guard.Guard`.
+        meter: Is told of each file.
     """
-    app = web.Application(middlewares=[_plain_errors])
-    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit, settle)
+    app = web.Application(middlewares=[_plain_errors, guarding(Guard(names))])
+    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit, settle, meter)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)
     app.router.add_get("/readyz", _readiness(ready))
+    for add in parts:
+        add(app)
     return app
 
 
@@ -94,6 +110,7 @@ async def serve(app: web.Application, listening: socket.socket) -> web.AppRunner
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_Protocol(logging.getLogger("aiohttp.server")),
         handle_signals=False,
         # A blob is the bytes that travel, also when the client says that they are gzip.
         auto_decompress=False,
@@ -117,12 +134,29 @@ async def _plain_errors(
     try:
         return await handler(request)
     except JobsphereError as error:
-        status = _STATUSES.get(type(error), 500)
+        status = STATUSES.get(type(error), 500)
         if status >= 500:
             _log.warning(
                 "request failed", method=request.method, path=request.path, error=error.public, **error.context
             )
-        return web.Response(status=status, text=error.public + "\n")
+        return web.Response(status=status, text=readable(error.public) + "\n")
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception as error:
+        if request.writer.output_size:
+            raise  # too late to say so: the connection is cut
+        reference = secrets.token_hex(8)
+        _log.error("request failed", method=request.method, path=request.path, reference=reference, exc_info=error)
+        return web.Response(status=500, text=f"internal error, reference {reference}\n")
+
+
+class _Protocol(logging.LoggerAdapter[logging.Logger]):
+    """What the HTTP library has to say: that somebody sent bytes that are no request is worth no traceback."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        """An error: one of the client's is told to the client, and here only to who looks closely."""
+        level = logging.DEBUG if isinstance(exc_info, HttpProcessingError) else logging.ERROR
+        self.log(level, msg, *args, exc_info=exc_info, **more)
 
 
 async def _health(_: web.Request) -> web.Response:
