@@ -44,6 +44,7 @@ from jobsphere.machine import instance_types_of
 from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
 from jobsphere.private import keep_private
 from jobsphere.runner import cgroups, fuse, sandbox
+from jobsphere.runner.generation import generation_of
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
@@ -162,9 +163,10 @@ class Server:
         keys = keys_of(settings, data_dir)
         keys.box()  # a key that is none is told now
         volume = storage_of(settings, data_dir)
-        runner = LocalRunner(
-            data_dir, platform.node() or "local", node_command(data_dir, settings, volume), keys.for_node()
-        )
+        command = node_command(data_dir, settings, volume)
+        generation = generation_of(command)
+        command += ["--generation", generation]
+        runner = LocalRunner(data_dir, platform.node() or "local", command, keys.for_node(), generation)
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
