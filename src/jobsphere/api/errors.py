@@ -43,6 +43,14 @@ def code_of(error: Exception) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
+def error_of(code: grpc.StatusCode, text: str) -> errors.JobsphereError:
+    """The error that answers with this code."""
+    for kind, known in _CODES.items():
+        if known is code:
+            return kind(text)
+    return errors.JobsphereError(text)
+
+
 def failure_of(error: Exception, method: str, request_id: str, subject: str) -> Failure:
     """The answer to a call that raised ``error``; writes its one line to the log.
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -30,10 +30,36 @@ Answer = Message | bytes
 Unary = Callable[[Subject, Any], Awaitable[Answer]]
 Streaming = Callable[[Subject, Any], AsyncIterator[Answer]]
 Authenticate = Callable[[str | None], Awaitable[Subject]]
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 NOBODY = Subject("")
+
+
+class Context(Protocol):
+    """What a call needs of whatever carries it: a part of ``grpc.aio.ServicerContext``, which REST has too."""
+
+    def invocation_metadata(self) -> Any:
+        """Pairs of a lower-case name and a value."""
+        ...
+
+    def peer(self) -> str:
+        """Where the call comes from, as ``transport:address``."""
+        ...
+
+    async def send_initial_metadata(self, initial_metadata: Any, /) -> None:
+        """Send what precedes the answer."""
+        ...
+
+    async def write(self, message: Any, /) -> None:
+        """Send one message of a stream."""
+        ...
+
+    async def abort(self, code: grpc.StatusCode, details: str = "") -> Any:
+        """End the call with a status; raises."""
+        ...
+
+
+Serve: TypeAlias = "Callable[[bytes, Context], Awaitable[Answer | None]]"
 
 
 def _random_id() -> str:
@@ -118,37 +144,49 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         self._new_request_id = new_request_id
         self._entrance = Entrance()
         self._handlers: dict[str, Handler] = {}
-        self.services: list[str] = []
+        self._serving: dict[str, Serve] = {}
+        self.implementations: list[Implementation] = []
+
+    @property
+    def services(self) -> list[str]:
+        """The names of what is served."""
+        return [implementation.service.full_name for implementation in self.implementations]
 
     def add(self, implementation: Implementation) -> None:
         """Serve a service: every method of its descriptor that has a function."""
         service = implementation.service
-        self.services.append(service.full_name)
+        self.implementations.append(implementation)
         for name, function in implementation.functions().items():
-            path = f"/{service.full_name}/{name}"
-            self._handlers[path] = self._handler(path, service.methods_by_name[name], function, implementation)
+            path, method = f"/{service.full_name}/{name}", service.methods_by_name[name]
+            serve = self._serve(path, method, function, implementation.public, name in implementation.quick)
+            self._serving[path], self._handlers[path] = serve, _handler(method, serve)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """The handler of a method."""
         path = handler_call_details.method
         return self._handlers.get(path) or self._missing(path)
 
-    def _handler(
-        self, path: str, method: MethodDescriptor, function: Unary | Streaming, implementation: Implementation
-    ) -> Handler:
+    async def call(self, path: str, request: Message, context: Context) -> Answer | None:
+        """Serve a method that is here, for a call that something else than gRPC carries.
+
+        Returns:
+            The answer; None for one that is a stream, which was written to ``context``.
+        """
+        return await self._serving[path](request.SerializeToString(), context)
+
+    def _serve(
+        self, path: str, method: MethodDescriptor, function: Unary | Streaming, public: bool, quick: bool
+    ) -> Serve:
         read = reader_of(method)
-        authenticate = _nobody if implementation.public else self._authenticate
+        authenticate = _nobody if public else self._authenticate
         if method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(path, cast(Streaming, function), authenticate, read), None, _bytes_of
-            )
-        quick = method.name in implementation.quick
+            return self._streaming(path, cast(Streaming, function), authenticate, read)
         answer = _answering(cast(Unary, function), authenticate, read)
         if changes(method):
             answer = self._audited(method, answer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(path, answer, quick), None, _bytes_of)
+        return self._unary(path, answer, quick)
 
-    def _unary(self, path: str, answer: _Answering, quick: bool) -> Callable[[Any, Context], Awaitable[Answer | None]]:
+    def _unary(self, path: str, answer: _Answering, quick: bool) -> Serve:
         async def serve(data: bytes, context: Context) -> Answer | None:
             call = self._begin(path, context)
             async with self._entrance.passing(data):
@@ -183,9 +221,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
 
         return serve
 
-    def _streaming(
-        self, path: str, function: Streaming, authenticate: Authenticate, read: Read
-    ) -> Callable[[Any, Context], Awaitable[None]]:
+    def _streaming(self, path: str, function: Streaming, authenticate: Authenticate, read: Read) -> Serve:
         async def serve(data: bytes, context: Context) -> None:
             call = self._begin(path, context)
             try:
@@ -218,6 +254,12 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
 
 
 _Answering: TypeAlias = "Callable[[_Call, bytes], Awaitable[Answer]]"
+
+
+def _handler(method: MethodDescriptor, serve: Serve) -> Handler:
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(serve, None, _bytes_of)
+    return grpc.unary_unary_rpc_method_handler(serve, None, _bytes_of)
 
 
 def _answering(function: Unary, authenticate: Authenticate, read: Read) -> _Answering:

@@ -63,7 +63,7 @@ class Services:
 class GrpcServer:
     """Serves the API. Started once, stopped once.
 
-    ``origins``: where calls that come through the proxy came from.
+    ``origins``: where calls that come through the proxy came from. ``registrar`` has the handlers once it is started.
     """
 
     def __init__(self, services: Services, origins: Origins | None = None) -> None:
@@ -71,6 +71,7 @@ class GrpcServer:
         self._origins = origins or Origins()
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self.registrar = Registrar(services.identity.authenticate, Auditor(services.audit, self._origins))
 
     async def start(self, host: str, port: int, tls: TlsFiles | None, advertise: str = "") -> int:
         """Listen and serve.
@@ -108,9 +109,8 @@ class GrpcServer:
             self._server = None
 
     def _register(self, server: grpc.aio.Server, address: str) -> None:
-        services = self._services
-        registrar = Registrar(services.identity.authenticate, Auditor(services.audit, self._origins))
-        for implementation in implementations(services, address):
+        registrar = self.registrar
+        for implementation in implementations(self._services, address):
             registrar.add(implementation)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*registrar.services, HEALTH, reflection.SERVICE_NAME), server)

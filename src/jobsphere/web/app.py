@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import structlog
@@ -27,11 +27,12 @@ from jobsphere.domain.errors import (
 from jobsphere.domain.ports import BlobStore, UrlSigner
 from jobsphere.domain.text import readable
 from jobsphere.web.blobs import Blobs
+from jobsphere.web.guard import Guard, guarding
 
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
 
-_STATUSES: dict[type[JobsphereError], int] = {
+STATUSES: dict[type[JobsphereError], int] = {
     InvalidArgumentError: 400,
     UnauthenticatedError: 401,
     PermissionDeniedError: 403,
@@ -42,6 +43,7 @@ _STATUSES: dict[type[JobsphereError], int] = {
     UnavailableError: 503,
     ResourceExhaustedError: 507,
 }
+"""The status of each error."""
 _log = structlog.get_logger("jobsphere.web")
 
 
@@ -55,8 +57,10 @@ def build_app(
     ready: Callable[[], bool],
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
+    parts: Iterable[Callable[[web.Application], None]] = (),
+    names: frozenset[str] | None = None,
 ) -> web.Application:
-    """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
+    """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs), and more.
 
     Args:
         signer: Verifies the URLs.
@@ -64,13 +68,17 @@ def build_app(
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
+        parts: Add what else is served.
+        names: See :class:`jobsphere.web.guard.Guard`.
     """
-    app = web.Application(middlewares=[_plain_errors])
+    app = web.Application(middlewares=[_plain_errors, guarding(Guard(names))])
     handlers = Blobs(signer, blobs, idle_timeout_s, known)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)
     app.router.add_get("/readyz", _readiness(ready))
+    for add in parts:
+        add(app)
     return app
 
 
@@ -109,7 +117,7 @@ async def _plain_errors(
     try:
         return await handler(request)
     except JobsphereError as error:
-        status = _STATUSES.get(type(error), 500)
+        status = STATUSES.get(type(error), 500)
         if status >= 500:
             _log.warning(
                 "request failed", method=request.method, path=request.path, error=error.public, **error.context
