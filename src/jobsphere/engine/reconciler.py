@@ -62,6 +62,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         mounts=provision.mounts,
         s3_mounts=provision.s3_mounts,
         datasets=layout.datasets,
+        spark=provision.spark,
     )
 
 
