@@ -1,4 +1,4 @@
-"""A job script with the vendor's SDK, unchanged, on a real Spark Connect server; in a soak also with Spark in the job."""
+"""A job script with the vendor's SDK, unchanged, on a real Spark Connect server; a soak also has Spark in the job."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobsphere.domain.access import ROLES, Scope
@@ -161,6 +161,7 @@ def servers(draw: st.DrawFn) -> list[Entry]:
     return found
 
 
+@settings(deadline=None)
 @given(servers())
 def test_what_is_written_is_read_back(entries: list[Entry]) -> None:
     declared, problems = read(write(entries, KINDS), KINDS)
