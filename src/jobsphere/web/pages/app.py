@@ -9,7 +9,8 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 
-from jobsphere.domain.errors import JobsphereError, UnauthenticatedError
+from jobsphere.domain.errors import JobsphereError, ResourceExhaustedError, UnauthenticatedError
+from jobsphere.service.guesses import comes_from
 from jobsphere.web.app import STATUSES
 from jobsphere.web.pages import SESSION, Behind
 from jobsphere.web.pages.rendering import HERE, Renderer
@@ -19,6 +20,7 @@ from jobsphere.web.pages.visit import SECURITY, Visit
 View = Callable[[Visit], Awaitable[web.StreamResponse]]
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _OPEN_TO_ALL = {"/sign-in"}
+_STATUSES = {**STATUSES, ResourceExhaustedError: 429}
 _log = structlog.get_logger("jobsphere.web")
 
 ROUTES: tuple[tuple[str, str, View], ...] = (
@@ -72,6 +74,7 @@ class Pages:
         return await self._view(visit, match.handler)  # pyright: ignore[reportArgumentType]
 
     async def _view(self, visit: Visit, view: View) -> web.StreamResponse:
+        comes_from(lambda: visit.origin)
         try:
             if visit.request.path not in _OPEN_TO_ALL:
                 visit.who = await self._behind.identity.authenticate(f"Bearer {visit.token}" if visit.token else None)
@@ -81,7 +84,7 @@ class Pages:
         except web.HTTPRequestEntityTooLarge:
             return visit.page("error.html", 413, title="Too large", text="the form is larger than a form may be")
         except JobsphereError as error:
-            status = STATUSES.get(type(error), 500)
+            status = _STATUSES.get(type(error), 500)
             if status >= 500:
                 _log.warning("page failed", path=visit.request.path, error=error.public, **error.context)
             return visit.page("error.html", status, title=_title(status), text=error.public)
