@@ -246,6 +246,29 @@ def test_what_a_job_says_is_only_ever_text(visit: Open, api: Api, client: Client
     assert "unsafe" not in policy
 
 
+DRAW_GPUS = """async () => {
+    const { Charts } = await import("/assets/charts.js");
+    const charts = new Charts(document.querySelector("main"), document.createElement("p"));
+    charts.gpu("timestamp, index, name, utilization.gpu [%], utilization.memory [%], memory.used [MiB], and so on");
+    for (const [second, use] of [[1, 40], [2, 90], [3, 70]]) {
+        for (const gpu of [0, 1]) {
+            const memory = `${1024 * (gpu + 1)} MiB, 40960 MiB`;
+            charts.gpu(`2026/11/24 12:00:0${second}.000, ${gpu}, NVIDIA A100, ${use - gpu} %, 5 %, ${memory}, 45`);
+        }
+    }
+    charts.draw();
+}"""
+
+
+def test_each_gpu_has_its_line(visit: Open) -> None:
+    page = visit().page
+    page.goto("/sign-in")
+    page.evaluate(DRAW_GPUS)
+    expect(page.get_by_role("img", name="GPU: now 70 %, 69 %, at most 90 %", exact=True)).to_be_visible()
+    expect(page.get_by_role("img", name="GPU memory: now 1.00 GiB, 2.00 GiB, at most 2.00 GiB")).to_be_visible()
+    assert page.locator(".chart").first.locator("polyline").count() == 2
+
+
 @pytest.mark.parametrize("how", ["large and light", "small and dark"])
 def test_every_page_can_be_used_by_everybody(visit: Open, api: Api, client: Client, how: str) -> None:
     job = submitted(api, client.project, "seen by all", "echo hello; echo problem >&2; exit 1", arguments=[])

@@ -9,7 +9,7 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +26,7 @@ from jobsphere.domain.job import Argument, EnvironmentSpec, JobSpec
 from jobsphere.domain.resource import Subject
 from jobsphere.service.audit import Audit
 from jobsphere.service.board import Board
+from jobsphere.service.guesses import AT_ONCE
 from jobsphere.store.finding import MemoryJobFinder
 from jobsphere.web.app import build_app, serve
 from jobsphere.web.pages import SESSION, Behind, PagesMount
@@ -122,6 +123,16 @@ async def test_who_is_not_signed_in_is_led_to_the_door_and_back(site: Site) -> N
     status, _, location = await site.post("/sign-in", "", {"token": site.caller("viewer"), "next": "//evil.example"})
     assert (status, location) == (303, "/")
     assert (await site.post("/sign-in", "", {"token": "wrong"}))[0] == 401
+
+
+async def test_who_guesses_tokens_at_the_door_is_stopped(site: Site) -> None:
+    known = site.caller("viewer")
+    assert (await site.get("/projects", known))[0] == 200
+    guesses = [(await site.post("/sign-in", "", {"token": f"jsp_{n:040}"}))[0] for n in range(AT_ONCE + 5)]
+    assert guesses[0] == 401
+    assert guesses[-1] == 429
+    assert (await site.get("/projects", site.caller("admin")))[0] == 429
+    assert (await site.get("/projects", known))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["//evil", "/\\evil", "https://evil", "evil", "", "/a\r\nX: y", "javascript:1"])
@@ -259,6 +270,10 @@ async def test_a_fork_changes_what_the_form_changes(site: Site) -> None:
     assert same["jobParametersOverrides"] == {}
     other = clone_request(job, {"cmd": "a\r\nb", "type": "c1.8"})["jobParametersOverrides"]
     assert other == {"cmd": "a\nb", "cloudInstanceTypes": [{"name": "c1.8"}]}
+    strange = await site.rpcs.world.created(replace(SPEC, cmd="echo \x1b[1m \u202e ${RATE}"))
+    _, page, _ = await site.get(f"/jobs/{strange.id}/fork", site.caller("developer"))
+    assert r"echo \x1b[1m \u202e ${RATE}" in page
+    assert clone_request(strange, {"cmd": r"echo \x1b[1m \u202e ${RATE}"})["jobParametersOverrides"] == {}
     status, _, location = await site.post(f"/jobs/{job.id}/fork", site.caller("developer"), form)
     fork = await site.rpcs.world.store.get_job(location.removeprefix("/jobs/"))
     assert (status, fork.parent_job_id, fork.spec.arguments[0].value) == (303, job.id, "2")

@@ -75,7 +75,7 @@ class Pages:
         return await self._view(visit, match.handler)  # pyright: ignore[reportArgumentType]
 
     async def _view(self, visit: Visit, view: View) -> web.StreamResponse:
-        comes_from(lambda: f"{visit.request.remote}:0")
+        comes_from(lambda: visit.origin)
         try:
             if visit.request.path not in _OPEN_TO_ALL:
                 visit.who = await self._behind.identity.authenticate(f"Bearer {visit.token}" if visit.token else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +9,9 @@ from typing import Any, cast
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from jobsphere.domain.job import Job, JobStatus
+from jobsphere.domain.text import readable
 
 HERE = Path(__file__).parent
-_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters and marks that turn text around: a name with them could pass for another."""
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 STATUS_WORDS = {
     JobStatus.CREATING: "Not executed yet",
@@ -37,7 +35,7 @@ class Renderer:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            finalize=lambda value: visible(value) if isinstance(value, str) else value,
+            finalize=shown,
         )
         self._jinja.filters |= {"size": size, "moment": moment, "iso": iso, "lasting": lasting}
         cast(dict[str, Any], self._jinja.globals).update(words=STATUS_WORDS, duration=duration)
@@ -47,9 +45,9 @@ class Renderer:
         return self._jinja.get_template(template).render(values)
 
 
-def visible(text: str) -> str:
-    """The text with a sign in place of each character that cannot be seen. Markup stays markup: it has none of them."""
-    return type(text)(_HIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)) if _HIDDEN.search(text) else text
+def shown(value: Any) -> Any:
+    """What a template is to show: of text, nothing unseen, nothing that turns the order around."""
+    return value if not isinstance(value, str) or value.isprintable() else type(value)(readable(value))
 
 
 def size(count: float) -> str:

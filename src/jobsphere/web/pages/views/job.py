@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from jobsphere.domain.job import DEFAULT_SIGNAL, Job, JobStatus
+from jobsphere.domain.text import readable
 from jobsphere.web.pages.views.files import files_of
 from jobsphere.web.pages.visit import Visit
 
@@ -90,19 +91,34 @@ async def fork(visit: Visit) -> web.Response:
 
 
 def clone_request(job: Job, form: dict[str, str]) -> dict[str, Any]:
-    """What the form changes, as the API wants to hear it. A browser sends the lines of a text area ended by CR LF."""
+    """What the form changes, as the API wants to hear it."""
     overrides: dict[str, Any] = {}
-    command = form.get("cmd", job.spec.cmd).replace("\r\n", "\n")
+    command = _meant(job.spec.cmd, form.get("cmd"))
     if command != job.spec.cmd:
         overrides["cmd"] = command
-    arguments = {a.name: form.get(f"argument {a.name}", a.value).replace("\r\n", "\n") for a in job.spec.arguments}
-    changed = [{"name": a.name, "value": arguments[a.name]} for a in job.spec.arguments if arguments[a.name] != a.value]
+    meant = {a.name: _meant(a.value, form.get(f"argument {a.name}")) for a in job.spec.arguments}
+    changed = [{"name": a.name, "value": meant[a.name]} for a in job.spec.arguments if meant[a.name] != a.value]
     if changed:
         overrides["arguments"] = changed
     if form.get("type") and (form["type"],) != job.spec.instance_types:
         overrides["cloudInstanceTypes"] = [{"name": form["type"]}]
-    request = {"sourceJobId": job.id, "name": form.get("name", job.name), "jobParametersOverrides": overrides}
+    request = {
+        "sourceJobId": job.id,
+        "name": _meant(job.name, form.get("name")),
+        "jobParametersOverrides": overrides,
+    }
     return request | ({"dataTtl": f"{int(job.data_ttl.total_seconds())}s"} if job.data_ttl else {})
+
+
+def _meant(was: str, sent: str | None) -> str:
+    """What somebody left in a field that showed ``was``: the same, if it is as it was shown.
+
+    A browser ends lines by CR LF.
+    """
+    if sent is None:
+        return was
+    sent = sent.replace("\r\n", "\n")
+    return was if sent == readable(was) else sent
 
 
 async def _live_values(visit: Visit, job: Job) -> dict[str, Any]:
