@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom clean
+.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom screenshots clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -40,6 +40,9 @@ bench: setup ## Measure this project beside peers and limits; prints ratios
 
 soak: setup packages ## The long sweeps, whole
 	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
+
+screenshots: setup packages ## Take the pictures in docs/images anew
+	@PYTHONPATH=. $(BIN)/python tools/screenshots.py
 
 audit: setup ## Ask whether a locked dependency is known to be vulnerable
 	@$(BIN)/python tools/audit.py $(BIN)/uv

@@ -182,13 +182,18 @@ def remove_tree(path: str) -> None:
     """Remove a folder and all below it, however deep, also what its program left without permissions.
 
     What has members of its own is moved up first: no path becomes too long, and no folder is held open.
+
+    Raises:
+        OSError: it cannot be removed. EBUSY: something is mounted there (a bucket, perhaps); nothing of it is touched.
     """
     try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
             os.unlink(path)
             return
     except FileNotFoundError:
         return
+    _refuse_mount(status.st_dev, os.stat(os.path.dirname(os.path.abspath(path))).st_dev, path)
     mark, count = f".{os.urandom(8).hex()}-", 0
     os.chmod(path, 0o700)
     top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -198,6 +203,7 @@ def remove_tree(path: str) -> None:
             name = left.pop()
             folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
             try:
+                _refuse_mount(os.fstat(folder).st_dev, status.st_dev, name)
                 for child in _clear(folder):
                     count += 1
                     os.rename(child, f"{mark}{count}", src_dir_fd=folder, dst_dir_fd=top)
@@ -208,6 +214,11 @@ def remove_tree(path: str) -> None:
     finally:
         os.close(top)
     Path(path).rmdir()
+
+
+def _refuse_mount(device: int, around: int, name: str) -> None:
+    if device != around:
+        raise OSError(errno.EBUSY, "something is mounted there; it is not removed", name)
 
 
 def _clear(folder: int) -> list[str]:
