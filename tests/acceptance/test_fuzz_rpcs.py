@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given
@@ -33,16 +34,23 @@ REFUSED = {
     "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "ALREADY_EXISTS", "RESOURCE_EXHAUSTED",
     "UNAUTHENTICATED",
 }  # fmt: skip
+PACKAGES = (
+    "yandex.cloud.datasphere.v2.jobs", "yandex.cloud.datasphere.v2", "yandex.cloud.operation", "yandex.cloud.iam.v1",
+    "yandex.cloud.endpoint",
+)  # fmt: skip
+
+
+def service_named(name: str) -> ServiceDescriptor:
+    """The published service of that name."""
+    for package in PACKAGES:
+        with suppress(KeyError):
+            return descriptor_pool.Default().FindServiceByName(f"{package}.{name}")
+    raise AssertionError(f"{name} is in none of these packages")
+
+
 METHODS = {
     f"{service.name}/{method.name}": method
-    for package, names in {
-        "yandex.cloud.datasphere.v2.jobs": ("ProjectJobService",),
-        "yandex.cloud.datasphere.v2": ("ProjectService", "CommunityService", "DatasetService"),
-        "yandex.cloud.operation": ("OperationService",),
-        "yandex.cloud.iam.v1": ("IamTokenService",),
-        "yandex.cloud.endpoint": ("ApiEndpointService",),
-    }.items()
-    for service in (descriptor_pool.Default().FindServiceByName(f"{package}.{name}") for name in names)
+    for service in map(service_named, sorted({row.partition("/")[0] for row in ROWS}))
     for method in service.methods
 }
 

@@ -66,7 +66,8 @@ class _Fenced:
         """In the fence. No variable of ``env`` is the job's to name, so that bubblewrap itself may have them."""
         scratch = os.path.realpath(self._bench.run_directory.at("tmp"))
         command = [bubblewrap(), *NAMESPACES, *self._mounts(scratch), "--chdir", "/", "--", *argv]
-        return self._bench.run(command, {**env, "TMPDIR": scratch}, on_line)
+        # Two mounts are spanned by no hard link; a copy shares blocks where the file system can.
+        return self._bench.run(command, {**env, "TMPDIR": scratch, "UV_LINK_MODE": "copy"}, on_line)
 
     def fenced(self, read: Sequence[Path], write: Sequence[Path]) -> Workbench:
         """See the port."""
