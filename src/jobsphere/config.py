@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     """How many jobs of a project may run at a time."""
     project_queued: Annotated[int, Field(ge=0)] | None = None
     """How many executed jobs of a project may wait for their turn."""
+    drain_s: Annotated[float, Field(ge=0)] = 0
+    """How long the server, told to stop, still answers and takes no new jobs, in seconds: what a load balancer needs to
+    look elsewhere."""
     audit_days: Annotated[int, Field(ge=1)] | None = None
     """How long rows of the audit log are kept, in days; by default for ever."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"

@@ -125,6 +125,8 @@ class Server:
         self._stack = AsyncExitStack()
         self._ready = False
         self._engine: Engine | None = None
+        self._jobs: Jobs | None = None
+        self._grpc: GrpcServer | None = None
 
     @property
     def running_jobs(self) -> int:
@@ -142,8 +144,16 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop in the opposite order: streams end so that their readers come back to the next server."""
-        self._ready = False
+        await self._drain()
         await self._stack.aclose()
+
+    async def _drain(self) -> None:
+        """Take no new jobs, say so to whoever asks, and give them the time to hear it."""
+        self._ready = False
+        if self._grpc is not None and self._jobs is not None:
+            self._jobs.drain()
+            await self._grpc.set_serving(False)
+            await asyncio.sleep(self._settings.drain_s)
 
     async def _start(self) -> None:
         settings, stack = self._settings, self._stack
@@ -255,6 +265,7 @@ class Server:
         )
         origins = Origins()
         grpc = GrpcServer(services, origins, meter)
+        self._jobs, self._grpc = jobs, grpc
         grpc_port = await self._serve_grpc(grpc, tls)
         rest = RestMount(grpc.registrar, RestSettings(changes.wait, token_of, settings.tokens_required))
         pages = pages_of(settings, data_dir, store, desk, services, keys, types, grpc.registrar, key)

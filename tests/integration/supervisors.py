@@ -118,14 +118,12 @@ class Node:
         await until(self._spawner_is_gone, "the end of the spawner")
 
     def _spawner_is_gone(self) -> bool:
-        lock = self.data / "run" / "spawner.lock"
-        if not lock.exists():
-            return True
-        with lock.open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
+        for lock in (self.data / "run").glob("spawner*.lock"):
+            with lock.open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
         return True
 
 

@@ -105,9 +105,10 @@ class GrpcServer:
         return bound
 
     async def set_serving(self, serving: bool) -> None:
-        """Say to those who ask for the server's health whether it can do its work."""
+        """Say to those who ask for the server's health, or one service's, whether it can do its work."""
         status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
-        await self._health.set("", status)
+        for name in ("", *self.registrar.services):
+            await self._health.set(name, status)
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, let those under way end for ``grace`` seconds, then cut them off."""

@@ -12,7 +12,7 @@ from jobsphere.domain import limits
 from jobsphere.domain.access import Action
 from jobsphere.domain.artifact import File
 from jobsphere.domain.capacity import InstanceTypes
-from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, UnavailableError
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
 from jobsphere.domain.operation import Operation, OperationKind
@@ -79,7 +79,12 @@ class Jobs:
         self._types = types
         self._resources = resources
         self._quotas = quotas
+        self._draining = False
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
+
+    def drain(self) -> None:
+        """Take no new jobs from now on: the server is about to stop. What is read, cancelled or deleted goes on."""
+        self._draining = True
 
     async def create(
         self, who: Subject, project_id: str, spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | None
@@ -92,6 +97,7 @@ class Jobs:
             FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset, a
                 connector or a secret that the project does not have.
             ResourceExhaustedError: the project would have more jobs or bytes than it may.
+            UnavailableError: the server is about to stop.
         """
         await self._access.project(who, project_id, Action.JOB_CREATE)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
@@ -120,9 +126,11 @@ class Jobs:
             NotFoundError: no such job.
             FailedPreconditionError: inputs are missing (named), or the job was cancelled before it was executed.
             ResourceExhaustedError: as many jobs of the project wait as may.
+            UnavailableError: the server is about to stop.
         """
         job = await self._owned(who, job_id, Action.JOB_EXECUTE)
         while job.status is JobStatus.CREATING:
+            self._refuse_if_draining()
             require_data(job)
             if absent := await self._artifacts.absent(job):
                 raise FailedPreconditionError(f"these inputs have not been uploaded: {', '.join(absent)}")
@@ -234,6 +242,13 @@ class Jobs:
         _check_ttl(ttl)
         await self._move(await self._owned(who, job_id, Action.JOB_CHANGE), TtlSet(ttl))
 
+    def _refuse_if_draining(self) -> None:
+        if self._draining:
+            raise UnavailableError(
+                "the server is stopping and takes no new jobs; nothing was done: send it again in a moment, when the "
+                "next one has started"
+            )
+
     async def _owned(self, who: Subject, job_id: str, action: Action) -> Job:
         job = await self._store.get_job(job_id)
         await self._access.require(who, job.project_id, action, "job", job_id)
@@ -250,6 +265,7 @@ class Jobs:
         ttl: timedelta | None,
         parent: str,
     ) -> Submitted:
+        self._refuse_if_draining()
         _check(spec, name, desc, config, ttl)
         self._types.check(spec.instance_types, spec.storage_bytes)
         config = _without_password(config, spec)
