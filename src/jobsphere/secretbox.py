@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from jobsphere.domain.errors import CorruptedError, FailedPreconditionError
+from jobsphere.durable import Point, durable, sync_directory
 
 KEY_VARIABLE = "JOBSPHERE_SECRET_KEY"
 KEY_FILE_VARIABLE = "JOBSPHERE_SECRET_KEY_FILE"
@@ -169,13 +170,11 @@ class Keys:
         with os.fdopen(fd, "w", encoding="ascii") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.file)
-        folder = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            with durable(Point.SECRETS_KEY):
+                os.fsync(file.fileno())
+        with durable(Point.SECRETS_KEY):
+            aside.replace(self.file)
+        sync_directory(self.file.parent, Point.SECRETS_KEY)
 
 
 def new_key() -> bytes:

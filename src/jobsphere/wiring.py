@@ -31,6 +31,7 @@ from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.durable import Point, durable
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
@@ -81,9 +82,11 @@ def secret_key(data_dir: Path) -> bytes:
         with os.fdopen(fd, "wb") as file:
             file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
-            os.fsync(file.fileno())
+            with durable(Point.SERVER_KEY):
+                os.fsync(file.fileno())
         try:
-            os.link(aside, path)
+            with durable(Point.SERVER_KEY):
+                os.link(aside, path)
         except FileExistsError:
             pass
         finally:

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from jobsphere.durable import Point, durable, sync_directory
+
 SERVER_HOSTS = (
     "datasphere.api.cloud.yandex.net",
     "operation.api.cloud.yandex.net",
@@ -227,17 +229,11 @@ def _write(path: Path, content: bytes, mode: int) -> None:
             os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
-            os.fsync(descriptor)
-        os.replace(name, path)
+            with durable(Point.TLS_FILE):
+                os.fsync(descriptor)
+        with durable(Point.TLS_FILE):
+            os.replace(name, path)
     except BaseException:
         os.unlink(name)
         raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent, Point.TLS_FILE)

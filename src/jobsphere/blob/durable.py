@@ -5,14 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+from jobsphere.durable import Point, durable, sync_directory
 
 
 def make_directories(path: Path) -> None:
@@ -21,11 +14,12 @@ def make_directories(path: Path) -> None:
         return
     make_directories(path.parent)
     path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
+    sync_directory(path.parent, Point.BLOB_FOLDER)
 
 
 def put_in_place(source: Path, target: Path) -> None:
     """Rename a finished, fsynced file to its last name, durably. What was there before is replaced at once."""
     make_directories(target.parent)
-    os.rename(source, target)
-    sync_directory(target.parent)
+    with durable(Point.BLOB_PLACED):
+        os.rename(source, target)
+    sync_directory(target.parent, Point.BLOB_PLACED)

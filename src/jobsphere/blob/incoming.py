@@ -14,6 +14,7 @@ from pathlib import Path
 from jobsphere.blob.durable import put_in_place
 from jobsphere.domain.errors import InvalidArgumentError, ResourceExhaustedError
 from jobsphere.domain.limits import human_size
+from jobsphere.durable import Point, durable
 
 BATCH_BYTES = 1 << 20
 READ_ONLY = 0o444
@@ -87,7 +88,8 @@ class Incoming:
             raise InvalidArgumentError("the bytes do not have the announced SHA-256; did the file change meanwhile?")
         with self._lock, _room():
             os.fchmod(self._fd, READ_ONLY)
-            os.fsync(self._fd)
+            with durable(Point.BLOB_RECEIVED):
+                os.fsync(self._fd)
             put_in_place(self._path, target)
 
     def discard(self) -> None:

@@ -19,11 +19,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
-from jobsphere.blob.durable import make_directories, put_in_place, sync_directory
+from jobsphere.blob.durable import make_directories, put_in_place
 from jobsphere.blob.incoming import READ_ONLY, Incoming
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.ports import FinishedFile
+from jobsphere.durable import Point, durable, sync_directory
 
 STALE_S = 24 * 3600
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
@@ -114,7 +115,8 @@ class LocalBlobStore:
             self._leftovers.pop(project_id, None)
             for folder in (project_path(self._root, project_id), trash_path(self._root, project_id)):
                 # What cannot be removed now is found by the sweep of the next start.
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                with durable(Point.BLOBS_DROPPED):
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _held(self, project_id: str) -> set[str]:
         return {path.name for path in project_path(self._root, project_id).glob("??/*")}
@@ -125,7 +127,7 @@ class LocalBlobStore:
             self._adopt(target, file)
         # Also for a blob that was there: a crash may have come between its link and this.
         for folder in {target.parent for target in targets}:
-            sync_directory(folder)
+            sync_directory(folder, Point.BLOB_ADOPTED)
 
     def _adopt(self, target: Path, file: FinishedFile) -> None:
         make_directories(target.parent)
@@ -142,7 +144,8 @@ class LocalBlobStore:
         _check_file(path, size_bytes)
         os.chmod(path, READ_ONLY)
         try:
-            os.link(path, target, follow_symlinks=False)
+            with durable(Point.BLOB_ADOPTED):
+                os.link(path, target, follow_symlinks=False)
         except FileExistsError:
             return
         except OSError as error:
@@ -157,7 +160,8 @@ class LocalBlobStore:
             shutil.copyfile(path, draft)
             with draft.open("rb") as file:
                 os.fchmod(file.fileno(), READ_ONLY)
-                os.fsync(file.fileno())
+                with durable(Point.BLOB_ADOPTED):
+                    os.fsync(file.fileno())
             put_in_place(draft, target)
         finally:
             draft.unlink(missing_ok=True)
@@ -167,15 +171,16 @@ class LocalBlobStore:
         trash = trash_path(self._root, project_id)
         trash.mkdir(parents=True, exist_ok=True)
         for sha256 in hashes:
-            _move(blob_path(self._root, project_id, sha256), trash / sha256)
+            _move(blob_path(self._root, project_id, sha256), trash / sha256, Point.BLOB_HIDDEN)
         return {entry.name for entry in trash.iterdir()}
 
     def _settle(self, project_id: str, hidden: set[str], keep: set[str]) -> None:
         trash = trash_path(self._root, project_id)
         for sha256 in hidden & keep:
-            _move(trash / sha256, blob_path(self._root, project_id, sha256))
+            _move(trash / sha256, blob_path(self._root, project_id, sha256), Point.BLOB_KEPT)
         for sha256 in hidden - keep:
-            (trash / sha256).unlink(missing_ok=True)
+            with durable(Point.BLOB_FREED):
+                (trash / sha256).unlink(missing_ok=True)
 
     def _bring_back_leftovers(self) -> dict[str, set[str]]:
         """What a crash left out of reach may be referred to by now: bring it back, and remember to ask about it."""
@@ -199,10 +204,11 @@ def _check_file(path: Path, size_bytes: int) -> None:
         )
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path, point: Point) -> None:
     """Rename, and take it calmly if the file is not there: the step was done before."""
     try:
-        os.rename(source, target)
+        with durable(point):
+            os.rename(source, target)
     except FileNotFoundError:
         if source.exists():
             raise

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobsphere.domain.limits import GIB, human_size
+from jobsphere.durable import Point, durable
 from jobsphere.runner.folders import MAX_DEPTH, JobFolders, Member, UnreachableError
 
 MAX_UNPACKED_BYTES = 100 * GIB
@@ -203,7 +204,8 @@ def remove_tree(path: str) -> None:
             try:
                 for child in _clear(folder):
                     count += 1
-                    os.rename(child, f"{mark}{count}", src_dir_fd=folder, dst_dir_fd=top)
+                    with durable(Point.TREE_FLATTENED):
+                        os.rename(child, f"{mark}{count}", src_dir_fd=folder, dst_dir_fd=top)
                     left.append(f"{mark}{count}")
             finally:
                 os.close(folder)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from jobsphere.domain.attempt import LogFrame, LogStream
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.durable import Point, durable
 
 MAX_CONTENT = 64 * 1024
 _HEADER = struct.Struct("<IQBB")
@@ -74,7 +75,8 @@ class LogWriter:
 
     def sync(self) -> None:
         """Make all of it durable."""
-        os.fdatasync(self.fd)
+        with durable(Point.LOG_SYNC):
+            os.fdatasync(self.fd)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from jobsphere.domain.attempt import AttemptPlan, LogChunk, Observation, StopOrder
 from jobsphere.domain.command import WORK
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from jobsphere.durable import Point, durable
 from jobsphere.runner import spawner
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.frames import read_frames, whole_size
@@ -137,7 +138,8 @@ class LocalRunner:
         self._sizes.pop(attempt_id, None)
         gone = str(self._attempts / f"{_GONE}{attempt_id}-{os.urandom(4).hex()}")
         with suppress(FileNotFoundError):
-            os.rename(path, gone)
+            with durable(Point.ATTEMPT_REMOVED):
+                os.rename(path, gone)
             self._wake(attempt_id)
             await asyncio.to_thread(_remove, gone)
 
@@ -308,5 +310,7 @@ def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
     for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
-        remove_job_folder(run.at(name))
-    os.rename(path, tidied)
+        with durable(Point.ATTEMPT_CLEARED):
+            remove_job_folder(run.at(name))
+    with durable(Point.ATTEMPT_TIDIED):
+        os.rename(path, tidied)

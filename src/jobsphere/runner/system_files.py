@@ -12,6 +12,8 @@ import os
 import shutil
 from contextlib import suppress
 
+from jobsphere.durable import Point, durable
+
 USER_ID = 1000
 HOME = "/job/home"
 _NAMES = (
@@ -59,6 +61,6 @@ def _make(folder: str, etc: str, sources: list[str]) -> None:
     for name, text in {**_ACCOUNTS, _LATER: ""}.items():
         with open(os.path.join(draft, name), "w") as file:
             file.write(text)
-    with suppress(OSError):  # somebody made the same one meanwhile
+    with suppress(OSError), durable(Point.SYSTEM_FILES):  # somebody made the same one meanwhile
         os.rename(draft, folder)
     shutil.rmtree(draft, ignore_errors=True)
