@@ -1,27 +1,40 @@
-"""A folder of its own for each run.
-
-The one that runs share is closed to other users whenever pytest starts: containers of a run under way, whose users are
-others, would lose their files.
-"""
+"""Gathers what the tests find out about reliability; see :mod:`tests.reliability`."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
+from collections.abc import Iterator
 
 import pytest
 
-_FOLDER = pytest.StashKey[str]()
+from tests.reliability import Findings
+
+_FINDINGS = pytest.StashKey[Findings]()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.basetemp is None and not hasattr(config, "workerinput"):
-        config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="jobsphere-tests-")
+    config.addinivalue_line("markers", "fault(name, told): a case of a fault, and what the user is told of it")
+    config.stash[_FINDINGS] = Findings()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    folder = session.config.stash.get(_FOLDER, None)
-    if folder and exitstatus == pytest.ExitCode.OK:  # after a failure it is for reading
-        shutil.rmtree(folder)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    mark = item.get_closest_marker("fault")
+    if mark is not None and report.when == "call" and not report.skipped:
+        item.config.stash[_FINDINGS].fault(*mark.args, **mark.kwargs, survived=report.passed)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    findings = config.stash[_FINDINGS]
+    for line in findings.words():
+        terminalreporter.write_line(line)
+    if os.environ.get("JOBSPHERE_SOAK"):
+        findings.write()
+
+
+@pytest.fixture(scope="session")
+def findings(pytestconfig: pytest.Config) -> Findings:
+    """What this run has found out about reliability."""
+    return pytestconfig.stash[_FINDINGS]

@@ -1,8 +1,8 @@
 """Kills the process that it is in at one durable step, once; the product knows nothing of it.
 
-A folder says what is to be done: ``armed`` holds ``GENERATION ROLE POINT N WHEN`` (``before`` or ``after`` the N-th time
-that a process of that role comes to that point since the generation began), and becomes ``fired`` at the kill. Every
-step is written to ``trace``: a line each, ``ROLE POINT``.
+A folder says what is to be done: ``armed`` holds ``GENERATION ROLE POINT N WHEN`` (``before`` or ``after`` the N-th
+time that a process of that role comes to that point since the generation began), and becomes ``fired`` at the kill.
+Every step is written to ``trace``: a line each, ``ROLE POINT``.
 """
 
 from __future__ import annotations

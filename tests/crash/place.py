@@ -23,7 +23,7 @@ from tests.live import HANG_S, LiveServer, processes_of, wait_for
 ROOT = Path(__file__).parent.parent.parent
 _ID, _HASH = r"[0-9a-z]{20}", r"[0-9a-f]{64}"
 MAY_STAY = re.compile(
-    r"jobsphere\.db(-wal|-shm)?|jobsphere\.toml|key|secrets\.key|tls/(ca|server)(\.key|\.pem|-key\.pem)"
+    r"jobsphere\.db(-wal|-shm)?|jobsphere\.toml|key|secrets\.key|tls/(\.lock|(ca|server)(\.key|\.pem|-key\.pem))"
     r"|run/(server\.lock|server\.json|node\.log|spawner\.lock|spawner\.sock|etc-[0-9a-f]{16}/.*)"
     rf"|blobs/{_ID}/[0-9a-f]{{2}}/{_HASH}"
     rf"|ended/{_ID}-1/(plan\.json|lock|claim|started|exit|collected|step|stop|logs)"
@@ -40,6 +40,7 @@ class Place(LiveServer):
     def __init__(self, folder: Path, environ: dict[str, str] | None = None) -> None:
         super().__init__(folder / "data", environ=environ)
         self.folder = folder
+        self.project = ""
         self.restarts = 0
         self._generations = itertools.count(1)
         self._deciding, self._ending = Lock(), False
@@ -67,6 +68,7 @@ class Place(LiveServer):
         """Start it, and again after each death."""
         while not self.start_once():
             self.restarts += 1
+        self.project = self.client().project
         self._watcher = Thread(target=self._watch)
         self._watcher.start()
 
@@ -101,6 +103,10 @@ class Place(LiveServer):
         path = self.folder / TRACE
         return path.read_text().splitlines() if path.exists() else []
 
+    def news(self) -> str:
+        """The last of what the server has logged."""
+        return "".join(line for line in self.log.splitlines(keepends=True)[-60:] if line[:2] == "20")
+
     def forget(self) -> None:
         """Begin a new trace."""
         path = self.folder / TRACE
@@ -126,7 +132,10 @@ class Place(LiveServer):
     def check_settled(self, mark: str) -> None:
         """Nothing is under way: nothing is left of what was."""
         wait_for(lambda: not processes_of(mark), f"no process of {mark} is left")
-        wait_for(lambda: not self.unsettled(), f"nothing is left over: {self.unsettled()}", 20)
+        try:
+            wait_for(lambda: not self.unsettled(), "nothing is left over", 20)
+        except AssertionError as error:
+            raise AssertionError(f"left over: {self.unsettled()}") from error
         assert str(self.data_dir) not in Path("/proc/self/mounts").read_text()
 
     def unsettled(self) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from jobsphere import durable, wiring
 from jobsphere.cli.main import app
 from jobsphere.engine import reconciler
+from jobsphere.service import logs
 from tests.crash.killing import Killer
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     wiring._LOOK_AGAIN_S, wiring._RETENTION_S, wiring._UPKEEP_S = 0.3, 0.1, 0.3
     reconciler._LAUNCH_AGAIN_S = 0.5
+    logs._RECONNECT_S = 0.1
     real = wiring.node_command
 
     def node_command(*args: object) -> list[str]:
