@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from dataclasses import asdict
 
 import pytest
 
-from tests.reliability import Findings
-
-_FINDINGS = pytest.StashKey[Findings]()
+from tests.reliability import Findings, Sweep
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(name, told): a case of a fault, and what the user is told of it")
-    config.stash[_FINDINGS] = Findings()
+    config.pluginmanager.register(_Gatherer())
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
-    mark = item.get_closest_marker("fault")
-    if mark is not None and report.when == "call" and not report.skipped:
-        item.config.stash[_FINDINGS].fault(*mark.args, **mark.kwargs, survived=report.passed)
-    return report
+class _Gatherer:
+    """Of reports, which come from other processes too."""
+
+    def __init__(self) -> None:
+        self._findings = Findings()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        mark = item.get_closest_marker("fault")
+        if mark is not None and report.when == "call" and not report.skipped:
+            report.user_properties.append(("fault", [*mark.args, mark.kwargs["told"]]))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call":
+            return
+        for kind, value in report.user_properties:
+            if kind == "fault":
+                self._findings.fault(*value, survived=report.passed)
+            elif kind == "sweep":
+                self._findings.swept(Sweep(**value))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self._findings.words():
+            terminalreporter.write_line(line)
+        if os.environ.get("JOBSPHERE_SOAK"):
+            self._findings.write()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    findings = config.stash[_FINDINGS]
-    for line in findings.words():
-        terminalreporter.write_line(line)
-    if os.environ.get("JOBSPHERE_SOAK"):
-        findings.write()
-
-
-@pytest.fixture(scope="session")
-def findings(pytestconfig: pytest.Config) -> Findings:
-    """What this run has found out about reliability."""
-    return pytestconfig.stash[_FINDINGS]
+@pytest.fixture
+def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], None]:
+    """Takes in what a sweep has found out."""
+    return lambda sweep: record_property("sweep", asdict(sweep))

@@ -2,16 +2,19 @@
 
 Whatever makes something last (a sync, a rename, a link, a commit), or must not happen twice (a claim, the start of a
 program), is such a step; a test reads the sources and finds one that is not. Tests have themselves told of each step,
-and kill the process before it or after it. In production nobody is told, and a step costs a tenth of a microsecond.
+and kill the process before it or after it. In production nobody is told, and a step costs about a microsecond.
 
 Standard library only: supervisors use it too.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 
 
 class Point(StrEnum):
@@ -112,5 +115,34 @@ def sync_file(path: str | os.PathLike[str], point: Point) -> None:
     try:
         with durable(point):
             os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_private(path: Path, content: bytes, point: Point, *, mode: int = 0o600) -> None:
+    """Put a small file in place, whole and lasting or not at all. The caller keeps others from it (:func:`locked`).
+
+    What a killed writer left is written over: the draft has one name.
+    """
+    draft = path.with_name(f"{path.name}.new")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        os.fchmod(fd, mode)
+        file.write(content)
+        file.flush()
+        with durable(point):
+            os.fsync(fd)
+    with durable(point):
+        os.replace(draft, path)
+    sync_directory(path.parent, point)
+
+
+@contextmanager
+def locked(folder: str | os.PathLike[str]) -> Generator[None]:
+    """Be the only process of this host in here, for this folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(fd)

@@ -31,12 +31,12 @@ from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import SandboxPlan
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.errors import FailedPreconditionError
-from jobsphere.durable import Point, durable
+from jobsphere.durable import Point, locked, write_private
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
-from jobsphere.engine.upkeep import keep_up
+from jobsphere.engine.upkeep import clean_up, keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
 from jobsphere.runner import cgroups, sandbox
@@ -76,21 +76,10 @@ def secret_key(data_dir: Path) -> bytes:
     path = data_dir / "key"
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        # Written aside and linked: of two that start at once one wins, and nobody ever reads a half-written key.
-        aside = data_dir / f"key.{secrets.token_hex(8)}"
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            with durable(Point.SERVER_KEY):
-                os.fsync(file.fileno())
-        try:
-            with durable(Point.SERVER_KEY):
-                os.link(aside, path)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
+        # Of two that start at once one makes it, and nobody ever reads a half-written key.
+        with locked(data_dir):
+            if not path.exists():
+                write_private(path, secrets.token_bytes(_KEY_BYTES), Point.SERVER_KEY)
     return path.read_bytes()
 
 
@@ -194,7 +183,6 @@ class Server:
         )
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
-        await data.sweep()
         datasets = Datasets(Backing(store.resources, store, access, clock, ids), dataset_files)
         await datasets.sweep()
         remove_disks(data_dir, {project.id for project in await store.list_projects()})
@@ -203,6 +191,8 @@ class Server:
         self._engine = engine
         upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
         stack.callback(upkeep.cancel)
+        cleaning = asyncio.create_task(clean_up(data.sweep))
+        stack.callback(cleaning.cancel)
 
         web = await serve(build_app(signer, blobs, lambda: self._ready, known=store.get_project), http)
         stack.push_async_callback(web.cleanup)

@@ -43,6 +43,7 @@ class Place(LiveServer):
         self.project = ""
         self.restarts = 0
         self._generations = itertools.count(1)
+        self._known: set[str] = set()
         self._deciding, self._ending = Lock(), False
         self._watcher: Thread | None = None
         self._ports: dict[str, int] = {}
@@ -124,6 +125,10 @@ class Place(LiveServer):
         finally:
             self.fired = disarm(self.folder)
 
+    def forgive(self) -> None:
+        """What is left over now is known: the next case is not blamed for it."""
+        self._known |= set(self.unsettled())
+
     fired = False
 
     def api(self) -> Api:
@@ -151,7 +156,8 @@ class Place(LiveServer):
         environments = self.data_dir / "environments"
         found += [f"{p} is not complete" for p in environments.glob("*") if p.is_dir() and not _is_ready(p)]
         locks = [*environments.glob("*.lock"), *environments.glob("*.use"), *self.data_dir.glob("ended/*/lock")]
-        return found + [f"{p} is locked" for p in locks if p.exists() and _is_locked(p)]
+        found += [f"{p} is locked" for p in locks if p.exists() and _is_locked(p)]
+        return [what for what in found if what not in self._known]
 
     def check_blobs(self) -> int:
         """Every blob is what its name says; how many there are."""

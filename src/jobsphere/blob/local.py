@@ -15,18 +15,17 @@ import os
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from jobsphere.blob.durable import make_directories, put_in_place
-from jobsphere.blob.incoming import READ_ONLY, Incoming
+from jobsphere.blob.incoming import READ_ONLY, Incoming, open_draft, remove_abandoned
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.ports import FinishedFile
 from jobsphere.durable import Point, durable, sync_directory
 
-STALE_S = 24 * 3600
+_CHUNK = 1 << 20
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
 
@@ -157,12 +156,13 @@ class LocalBlobStore:
         """For files of another file system: the bytes under a name of their own first."""
         draft = self._root / INCOMING / secrets.token_hex(16)
         try:
-            shutil.copyfile(path, draft)
-            with draft.open("rb") as file:
-                os.fchmod(file.fileno(), READ_ONLY)
+            with open(open_draft(draft), "wb") as writer, path.open("rb") as reader:
+                shutil.copyfileobj(reader, writer, _CHUNK)
+                writer.flush()
+                os.fchmod(writer.fileno(), READ_ONLY)
                 with durable(Point.BLOB_ADOPTED):
-                    os.fsync(file.fileno())
-            put_in_place(draft, target)
+                    os.fsync(writer.fileno())
+                put_in_place(draft, target)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -216,7 +216,5 @@ def _move(source: Path, target: Path, point: Point) -> None:
 
 def _remove_stale(incoming: Path) -> None:
     incoming.mkdir(exist_ok=True)
-    oldest = time.time() - STALE_S
     for path in incoming.iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+        remove_abandoned(path)

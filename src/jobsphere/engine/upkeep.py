@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
+
+from jobsphere.domain.errors import JobsphereError
 
 log = structlog.get_logger()
 
@@ -21,3 +23,11 @@ async def keep_up(work: Callable[[], None], interval_s: float) -> None:
         except OSError as e:
             log.error("upkeep could not be done", reason=str(e))
         await asyncio.sleep(interval_s)
+
+
+async def clean_up(work: Callable[[], Awaitable[None]]) -> None:
+    """Do ``work`` once; what it cannot do is logged, and left to the next start."""
+    try:
+        await work()
+    except (OSError, JobsphereError) as e:
+        log.error("what a crash may have left could not all be removed", reason=str(e))

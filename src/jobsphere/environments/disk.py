@@ -28,8 +28,8 @@ def lock_is_free(fd: int, kind: int) -> bool:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file at once or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    """Write a small file at once or not at all. The caller keeps others from it."""
+    draft = path.with_name(f"{path.name}.draft")
     with draft.open("wb") as file:
         file.write(content)
         file.flush()

@@ -72,7 +72,8 @@ def trim(data_dir: Path, budget_bytes: int) -> Trimmed:
 
 def clear(prefix: Path) -> None:
     """Remove a prefix, and end what a killed builder has left at it. The caller holds a lock that keeps others off."""
-    prefix.with_suffix(".ready").unlink(missing_ok=True)
+    for name in (".ready", ".ready.draft"):
+        prefix.with_suffix(name).unlink(missing_ok=True)
     if prefix.exists():
         sync_directory(prefix.parent, Point.ENVIRONMENT_CLEARED)
         end_orphans(f"{BUILD_MARK}={prefix}")

@@ -31,6 +31,7 @@ from jobsphere.runner.rundir import (
     RESERVE,
     ROOT_DIRECTORIES,
     RunDirectory,
+    clear_drafts,
     create_run_directory,
 )
 from jobsphere.runner.storage import remove_job_folder
@@ -146,6 +147,10 @@ class LocalRunner:
     async def attempts(self) -> Sequence[str]:
         """See :meth:`jobsphere.domain.ports.Runner.attempts`."""
         return sorted(name for name in os.listdir(self._attempts) if not name.startswith("."))
+
+    async def tidied(self) -> Sequence[str]:
+        """See :meth:`jobsphere.domain.attempt_ports.KeepingRunner.tidied`."""
+        return await asyncio.to_thread(os.listdir, self._tidied)
 
     def subscribe(self, hint: Callable[[str], None]) -> None:
         """See :meth:`jobsphere.domain.ports.Runner.subscribe`."""
@@ -312,5 +317,6 @@ def _tidy(path: str, tidied: str) -> None:
     for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
         with durable(Point.ATTEMPT_CLEARED):
             remove_job_folder(run.at(name))
+    clear_drafts(path)
     with durable(Point.ATTEMPT_TIDIED):
         os.rename(path, tidied)

@@ -42,6 +42,7 @@ ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
 RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
 """The room kept for each record that must be written whatever happens."""
+_DRAFT = ".tmp"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 T = TypeVar("T")
 _FLOCK = struct.Struct("hhqqi0q")
@@ -245,7 +246,7 @@ def _fill(fresh: RunDirectory, plan: AttemptPlan) -> None:
 
 def _replace_file(path: str, data: bytes, point: Point | None = None) -> None:
     """Write a file beside and rename it into place: readers see the old one or the new one. ``point``: durably."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.getpid()}{_DRAFT}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
@@ -261,6 +262,13 @@ def _replace_file(path: str, data: bytes, point: Point | None = None) -> None:
         os.close(fd)
     with durable(point or Point.ATTEMPT_NOTE):
         os.rename(temporary, path)
+
+
+def clear_drafts(path: str) -> None:
+    """Remove the temporary files of killed writers; nobody writes there any more."""
+    for name in os.listdir(path):
+        if name.endswith(_DRAFT):
+            os.unlink(os.path.join(path, name))
 
 
 def boot_id() -> str:
