@@ -36,6 +36,8 @@ class _Gatherer:
         for kind, value in report.user_properties:
             if kind == "fault":
                 self._findings.fault(*value, survived=report.passed)
+            elif kind == "cases":
+                self._findings.cases(*value)
             elif kind == "sweep":
                 self._findings.swept(Sweep(**value))
 
@@ -50,3 +52,9 @@ class _Gatherer:
 def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], None]:
     """Takes in what a sweep has found out."""
     return lambda sweep: record_property("sweep", asdict(sweep))
+
+
+@pytest.fixture
+def tried(record_property: Callable[[str, object], None]) -> Callable[[str, str, int, int], None]:
+    """Takes in many cases of a fault: its name, what is told of it, how many were tried, and how many survived."""
+    return lambda *found: record_property("cases", list(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.live import HANG_S, LiveServer, wait_for
 T = TypeVar("T")
 TERMINAL = {pb.SUCCESS, pb.ERROR, pb.CANCELLED}
 _RETRY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+_RETRY_HTTP = {503}
 
 
 def file_of(path: str, content: bytes, var: str = "", compression: int = pb.NONE) -> pb.File:
@@ -45,6 +47,10 @@ class Api:
         self.operations = OperationServiceStub(self.channel)
         self.metadata = [("authorization", f"Bearer {token}")] if token else []
         self._retry = retry
+        self.retried = set(_RETRY)
+        """The codes after which a call is repeated; ``told`` has the words of those that were."""
+        self.retried_http = set(_RETRY_HTTP)
+        self.told: list[str] = []
 
     @classmethod
     def of(cls, server: LiveServer) -> Api:
@@ -62,8 +68,9 @@ class Api:
                 return method(request, metadata=self.metadata, timeout=HANG_S)
             except grpc.RpcError as e:
                 code = e.code()  # pyright: ignore[reportAttributeAccessIssue]
-                if not self._retry or code not in _RETRY or time.monotonic() > until:
+                if not self._retry or code not in self.retried or time.monotonic() > until:
                     raise
+                self.told.append(f"{code.name}: {e.details()}")  # pyright: ignore[reportAttributeAccessIssue]
                 time.sleep(0.05)
 
     def create(
@@ -96,7 +103,9 @@ class Api:
                 return False
             except urllib.error.URLError as e:
                 if isinstance(e, urllib.error.HTTPError):
-                    raise
+                    if e.code not in self.retried_http:
+                        raise
+                    self.told.append(f"{e.code}: {e.read().decode()}")
                 return False
 
         wait_for(sent, "the file is uploaded")

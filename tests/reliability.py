@@ -62,8 +62,12 @@ class Findings:
 
     def fault(self, name: str, told: str, *, survived: bool) -> None:
         """Take in one case of a fault."""
+        self.cases(name, told, 1, int(survived))
+
+    def cases(self, name: str, told: str, tried: int, survived: int) -> None:
+        """Take in many."""
         fault = self.faults.setdefault(name, Fault(name, told))
-        fault.tried += 1
+        fault.tried += tried
         fault.survived += survived
 
     def words(self) -> list[str]:

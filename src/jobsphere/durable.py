@@ -33,6 +33,7 @@ class Point(StrEnum):
     BLOB_FOLDER = "blob.folder"
     BLOB_PLACED = "blob.placed"
     BLOB_ADOPTED = "blob.adopted"
+    BLOB_SET_ASIDE = "blob.set-aside"
     BLOB_HIDDEN = "blob.hidden"
     BLOB_KEPT = "blob.kept"
     BLOB_FREED = "blob.freed"

@@ -12,9 +12,10 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import grpc
 import pytest
 
-from tests.crash.killing import Case, cases
+from tests.crash.killing import FAULTS, Case, cases
 from tests.crash.kinds import Kind, kinds
 from tests.crash.place import Place
 from tests.grpc_client import Api
@@ -67,16 +68,18 @@ def every(tmp_path_factory: pytest.TempPathFactory, podman: Podman | None) -> It
 _tokens = (f"t{n}" for n in itertools.count())
 
 
-def run_case(place: Place, api: Api, kind: Kind, case: Case | None) -> tuple[str, list[Case]]:
-    """Run one job with a kill at a step: how it ended, and all that could have been killed."""
+def run_case(place: Place, api: Api, kind: Kind, case: Case | None) -> tuple[str, list[str]]:
+    """Run one job with a kill at a step, or a fault: how it ended, and its steps."""
     project, token = place.project, next(_tokens)
     prepared = kind.prepare(place, api, project, token)
+    role, fault = (case.role, FAULTS.get(case.when, (0, 0))[0]) if case else ("", 0)
     with place.armed(case):
         job_id, seen = kind.drive(place, api, project, token, prepared)
-        how = kind.check(place, api, job_id, seen, token, case.role if case else "")
+        how = kind.check(place, api, job_id, seen, token, role, os.strerror(fault) if fault else "")
         place.check_settled(f"{job_id}-1")
         trace = place.trace()
-    return how, cases(trace)
+    assert case is None or place.fired, "the step was not reached"
+    return how, trace
 
 
 def sample(found: list[Case], kind: str) -> list[Case]:
@@ -93,18 +96,49 @@ def test_a_kill_at_any_durable_step_loses_nothing(
     if name not in every:
         pytest.skip("no container engine is installed")
     kind, api = every[name], place.api()
-    how, found = run_case(place, api, kind, None)
+    how, trace = run_case(place, api, kind, None)
     assert how == "as undisturbed"
-    ends: Counter[str] = Counter()
-    tried, failures = sample(found, name), list[str]()
-    for case in tried:
-        try:
-            ends[run_case(place, api, kind, case)[0]] += 1
-        except Exception as error:  # noqa: BLE001  the others are tried all the same
-            failures.append(f"killed {case}: {type(error).__name__}: {error}\n{place.news()}")
-            place.forgive()
-    swept(Sweep(name, len(found), len(tried), ends["as undisturbed"], ends["lost, and told so"]))
+    found = cases(trace)
+    chosen = sample(found, name)
+    ends, failures = try_all(place, api, kind, chosen)
+    swept(Sweep(name, len(found), len(chosen), ends["as undisturbed"], ends["lost, and told so"]))
     place.restart()
     api.close()
     assert not failures, "\n".join(failures)
     assert place.check_blobs()
+
+
+TOLD = {
+    "full": "RESOURCE_EXHAUSTED: the disk is full; make room and try again. A job: No space left on device",
+    "read-only": "UNAVAILABLE: Read-only file system; it is tried again. A job: Read-only file system",
+}
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("way", FAULTS)
+@pytest.mark.parametrize("name", ["plain", "uv environment", "output dataset", "TTL sweep"])
+def test_a_step_that_fails_is_told_and_nothing_is_lost(
+    name: str, way: str, place: Place, every: dict[str, Kind], tried: Callable[[str, str, int, int], None]
+) -> None:
+    kind, api = every[name], place.api()
+    api.retried |= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    api.retried_http |= {507}
+    found = cases(run_case(place, api, kind, None)[1], [way])
+    chosen = sample(found, f"{name} {way}")
+    ends, failures = try_all(place, api, kind, chosen)
+    tried(f"disk {way} at each durable step", TOLD[way], len(chosen), ends.total())
+    api.close()
+    assert not failures, "\n".join(failures)
+    assert not [words for words in api.told if "disk" not in words and "UNAVAILABLE" not in words]
+
+
+def try_all(place: Place, api: Api, kind: Kind, chosen: list[Case]) -> tuple[Counter[str], list[str]]:
+    """Run a job for each case: how often they ended how, and what went wrong."""
+    ends, failures = Counter[str](), list[str]()
+    for case in chosen:
+        try:
+            ends[run_case(place, api, kind, case)[0]] += 1
+        except Exception as error:  # noqa: BLE001  the others are tried all the same
+            failures.append(f"{case}: {type(error).__name__}: {error}\n{place.news()}")
+            place.forgive()
+    return ends, failures

@@ -1,15 +1,19 @@
-"""Kills the process that it is in at one durable step, once; the product knows nothing of it.
+"""Kills the process that it is in at one durable step, or fails the step, once; the product knows nothing of it.
 
 A folder says what is to be done: ``armed`` holds ``GENERATION ROLE POINT N WHEN`` (``before`` or ``after`` the N-th
-time that a process of that role comes to that point since the generation began), and becomes ``fired`` at the kill.
-Every step is written to ``trace``: a line each, ``ROLE POINT``.
+time that a process of that role comes to that point since the generation began; ``full`` and ``read-only`` fail it as
+such a disk does), and becomes ``fired`` at that moment. Every step is written to ``trace``: a line each, ``ROLE
+POINT``.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -17,6 +21,8 @@ from threading import Lock
 from jobsphere import durable
 
 ARMED, FIRED, TRACE = "armed", "fired", "trace"
+KILLS = ("before", "after")
+FAULTS = {"full": (errno.ENOSPC, sqlite3.SQLITE_FULL), "read-only": (errno.EROFS, sqlite3.SQLITE_READONLY)}
 
 
 @dataclass(frozen=True, order=True)
@@ -37,8 +43,6 @@ class Killer:
 
     def __init__(self, folder: Path, role: str) -> None:
         self._folder, self._role = str(folder), role
-        self._trace = os.open(folder / TRACE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._trace_path = str(folder / TRACE)
         self._lock = Lock()
         self._generation = ""
         self._counts: Counter[str] = Counter()
@@ -49,7 +53,9 @@ class Killer:
 
     def _step(self, point: durable.Point, done: bool) -> None:
         if not done:
-            self._note(f"{self._role} {point}\n")
+            # Opened each time: a supervisor closes all that it has inherited.
+            with open(os.path.join(self._folder, TRACE), "a", encoding="ascii") as file:
+                file.write(f"{self._role} {point}\n")
         try:
             with open(os.path.join(self._folder, ARMED), encoding="ascii") as file:
                 generation, role, name, number, when = file.read().split()
@@ -60,20 +66,22 @@ class Killer:
             self._counts.clear()
         if not done:
             self._counts[point] += 1
-        wanted = (role, name, int(number), when)
-        if wanted == (self._role, str(point), self._counts[point], "after" if done else "before"):
+        if (role, name, int(number), when == "after") == (self._role, str(point), self._counts[point], done):
             try:
                 os.rename(os.path.join(self._folder, ARMED), os.path.join(self._folder, FIRED))
             except FileNotFoundError:  # another process was first
                 return
+            if when in FAULTS:
+                _fail(point, *FAULTS[when])
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _note(self, line: str) -> None:
-        try:
-            os.write(self._trace, line.encode())
-        except OSError:  # a supervisor has closed all that it did not open itself
-            self._trace = os.open(self._trace_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            os.write(self._trace, line.encode())
+
+def _fail(point: durable.Point, number: int, code: int) -> None:
+    if not point.startswith("store."):
+        raise OSError(number, os.strerror(number))
+    error = sqlite3.OperationalError(os.strerror(number))
+    error.sqlite_errorcode = code
+    raise error
 
 
 def arm(folder: Path, case: Case, generation: int) -> None:
@@ -90,12 +98,12 @@ def disarm(folder: Path) -> bool:
     return (folder / FIRED).exists()
 
 
-def cases(trace: list[str]) -> list[Case]:
-    """All that can be killed of what a trace shows."""
+def cases(trace: list[str], ways: Iterable[str] = KILLS) -> list[Case]:
+    """All that can be killed, or fail, of what a trace shows."""
     counts: Counter[str] = Counter()
     found: list[Case] = []
     for line in trace:
         counts[line] += 1
         role, point = line.split()
-        found += [Case(role, point, counts[line], when) for when in ("before", "after")]
+        found += [Case(role, point, counts[line], when) for when in ways]
     return found

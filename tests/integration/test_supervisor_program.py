@@ -156,8 +156,9 @@ async def test_a_corrupted_input_is_never_given_to_the_program(node):
     (node.data / "blobs/p1" / placement.file.sha256[:2] / placement.file.sha256).write_bytes(b"wrong")
     seen = await node.run("cat a", inputs=(placement,))
     assert (seen.ended.reason, seen.ended.phase) == (EndReason.FAILED, Phase.STAGE)
-    assert "corrupted" in seen.ended.message
+    assert seen.ended.message == "The stored input 'work/a' is corrupted; create the job again to upload it"
     assert seen.started is None
+    assert [p.name for p in (node.data / "blobs").rglob("*") if p.is_file()] == [f"p1-{placement.file.sha256}"]
 
 
 async def test_an_environment_that_cannot_be_had_fails_the_attempt_with_the_resolvers_words(node):

@@ -4,6 +4,7 @@
 
     <root>/<project_id>/<first two digits>/<sha256>   a blob: complete, verified, durable, mode 0444
     <root>/.incoming/<random>                         one that is being received; after a crash: rubbish
+    <root>/.corrupted/<project_id>-<sha256>           one that was found to be damaged: for the operator to look at
     <root>/.trash/<project_id>/<sha256>               one that is out of reach while it is asked whether it may go
 """
 

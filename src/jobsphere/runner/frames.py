@@ -46,7 +46,8 @@ class LogWriter:
         """
         if not contents:
             return
-        name, code, now = path.encode(), _CODES[stream], time.time_ns()
+        # A clock that was never set must not make headers that no reader takes for one.
+        name, code, now = path.encode(), _CODES[stream], max(time.time_ns(), _TIMES.start)
         parts: list[bytes] = []
         for content in contents:
             parts += (_HEADER.pack(len(name) + len(content), now, code, len(name)) + name, content)
