@@ -24,6 +24,7 @@ from tests.live import HANG_S, LiveServer, wait_for
 T = TypeVar("T")
 TERMINAL = {pb.SUCCESS, pb.ERROR, pb.CANCELLED}
 _RETRY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+_SOON_AGAIN = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200))
 _RETRY_HTTP = {503}
 
 
@@ -42,7 +43,7 @@ class Api:
 
     def __init__(self, port: int, ca: Path, token: str = "", retry: bool = True) -> None:
         credentials = grpc.ssl_channel_credentials(ca.read_bytes())
-        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials)
+        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, _SOON_AGAIN)
         self.jobs = ProjectJobServiceStub(self.channel)
         self.operations = OperationServiceStub(self.channel)
         self.metadata = [("authorization", f"Bearer {token}")] if token else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Follower(Thread):
             except grpc.RpcError as e:
                 if e.code() is grpc.StatusCode.NOT_FOUND:  # pyright: ignore[reportAttributeAccessIssue]
                     return
+                time.sleep(0.05)
                 continue
             return
 

@@ -22,9 +22,11 @@ from jobsphere.domain.errors import (
 )
 from jobsphere.domain.ports import BlobStore, UrlSigner
 from jobsphere.web.blobs import Blobs
+from jobsphere.web.patience import Patience, PatientSite
 
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
+PATIENCE = web.AppKey("patience", Patience)
 
 _STATUSES: dict[type[JobsphereError], int] = {
     InvalidArgumentError: 400,
@@ -50,6 +52,8 @@ def build_app(
     ready: Callable[[], bool],
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
+    request_s: float = 30.0,
+    connections: int = 512,
 ) -> web.Application:
     """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
 
@@ -58,9 +62,13 @@ def build_app(
         blobs: Where bytes go to and come from.
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
+        request_s: How long a connection may take to bring the head of a request.
+        connections: How many may be open at once.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
     """
-    app = web.Application(middlewares=[_plain_errors])
+    patience = Patience(request_s, connections)
+    app = web.Application(middlewares=[patience.middleware, _plain_errors])
+    app[PATIENCE] = patience
     handlers = Blobs(signer, blobs, idle_timeout_s, known)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
@@ -88,7 +96,7 @@ async def serve(app: web.Application, listening: socket.socket) -> web.AppRunner
     )
     await runner.setup()
     try:
-        await web.SockSite(runner, listening).start()
+        await PatientSite(runner, listening, app[PATIENCE]).start()
     except BaseException:
         await runner.cleanup()
         raise
