@@ -12,7 +12,7 @@ from tests.reliability import Findings, Sweep
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(name, told): a case of a fault, and what the user is told of it")
+    config.addinivalue_line("markers", "fault(name): a case of a fault of tests.reliability.TOLD")
     config.pluginmanager.register(_Gatherer())
 
 
@@ -27,16 +27,14 @@ class _Gatherer:
         report = yield
         mark = item.get_closest_marker("fault")
         if mark is not None and report.when == "call" and not report.skipped:
-            report.user_properties.append(("fault", [*mark.args, mark.kwargs["told"]]))
+            report.user_properties.append(("cases", [*mark.args, 1, int(report.passed)]))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call":
             return
         for kind, value in report.user_properties:
-            if kind == "fault":
-                self._findings.fault(*value, survived=report.passed)
-            elif kind == "cases":
+            if kind == "cases":
                 self._findings.cases(*value)
             elif kind == "sweep":
                 self._findings.swept(Sweep(**value))
@@ -55,6 +53,6 @@ def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], N
 
 
 @pytest.fixture
-def tried(record_property: Callable[[str, object], None]) -> Callable[[str, str, int, int], None]:
-    """Takes in many cases of a fault: its name, what is told of it, how many were tried, and how many survived."""
+def tried(record_property: Callable[[str, object], None]) -> Callable[[str, int, int], None]:
+    """Takes in many cases of a fault: its name, how many were tried, and how many survived."""
     return lambda *found: record_property("cases", list(found))

@@ -1,8 +1,8 @@
 """What is tried to break the server, and what came of it: gathered from the tests, shown, and written to the docs.
 
-A test of a fault is marked ``@pytest.mark.fault(NAME, told=SENTENCE)``, where the sentence is what the user is told;
-the sweeps add what they have killed. ``make soak`` writes the tables of ``docs/reliability.md``: rows of tests that did
-not run stay as they are.
+A test of a fault is marked ``@pytest.mark.fault(NAME)``, and :data:`TOLD` has what the user is told of it; the sweeps
+add what they have killed. ``make soak`` writes the tables of ``docs/reliability.md``: rows of tests that did not run
+stay as they are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+TOLD = {
+    "disk full at each durable step": "a call: RESOURCE_EXHAUSTED, the disk is full; a job: No space left on device",
+    "disk read-only at each durable step": "a call: UNAVAILABLE, try again; a job: Read-only file system",
+    "a file system that fills up": "No space left on device: the job was ended and its files were removed",
+    "a file system that is full for all": "RESOURCE_EXHAUSTED: the disk is full; make room and try again",
+    "a file system that has become read-only": "jobsphere: the data directory cannot be written: Read-only file system",
+    "corrupted blob": "The stored input is corrupted; create the job again to upload it",
+    "truncated log frames": "the log ends at its last whole frame",
+    "SQLite: full, failing, damaged": "the disk that holds the database is full; make room and try again",
+    "SQLite: busy and locked": "the database is locked by another process; try again",
+    "clock that jumps back": "nothing: times do not run backwards",
+    "10,000 log files": "nothing",
+    "log line of 10 GiB without an end": "nothing: it is shown in pieces",
+    "client that stops reading a stream": "its stream waits for it; the job and others do not",
+    "uploads cut in the middle and repeated": "the connection ended before all bytes came; send it again",
+    "slow-loris on every port": "the connection is cut; calls of others are answered",
+    "SIGSTOP on the supervisor": "nothing: it goes on where it was; a cancel wakes it",
+    "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed",
+}
+"""What the user is told, by fault."""
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 
 
@@ -36,13 +56,12 @@ class Fault:
     """One fault in all its cases."""
 
     name: str
-    told: str
     tried: int = 0
     survived: int = 0
 
     @property
     def row(self) -> tuple[str, ...]:
-        return self.name, *map(str, (self.tried, self.survived, self.tried - self.survived)), self.told
+        return self.name, *map(str, (self.tried, self.survived, self.tried - self.survived)), TOLD[self.name]
 
 
 SWEEP_HEADS = ("Job", "Kill points", "Tried", "Ended as undisturbed", "Ended as lost, and told so", "Lost or wrong")
@@ -60,13 +79,9 @@ class Findings:
         """Take in a sweep."""
         self.sweeps[sweep.kind] = sweep
 
-    def fault(self, name: str, told: str, *, survived: bool) -> None:
-        """Take in one case of a fault."""
-        self.cases(name, told, 1, int(survived))
-
-    def cases(self, name: str, told: str, tried: int, survived: int) -> None:
-        """Take in many."""
-        fault = self.faults.setdefault(name, Fault(name, told))
+    def cases(self, name: str, tried: int, survived: int) -> None:
+        """Take in cases of a fault."""
+        fault = self.faults.setdefault(name, Fault(name))
         fault.tried += tried
         fault.survived += survived
 

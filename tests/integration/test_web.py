@@ -157,12 +157,14 @@ async def test_a_large_upload_needs_little_memory(web: Web) -> None:
     assert web.store.read(P, whole.hexdigest()).stat().st_size == 50 * MIB
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_the_same_upload_may_be_repeated(web: Web) -> None:
     await web.put()
     await web.put()
     assert web.files() == [hashlib.sha256(CONTENT).hexdigest()]
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_other_bytes_are_refused_with_a_sentence(web: Web) -> None:
     status, text = await refused(web, "PUT", web.url("PUT"), data=b"S" + CONTENT[1:])
     assert (status, web.files()) == (400, [])
@@ -195,6 +197,7 @@ async def send_head(web: Web, url: str, size: int) -> tuple[asyncio.StreamReader
     return reader, writer
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_a_cut_upload_leaves_nothing(web: Web) -> None:
     size = 4 * MIB
     _, writer = await send_head(web, web.url("PUT", size_bytes=size), size)
@@ -205,6 +208,7 @@ async def test_a_cut_upload_leaves_nothing(web: Web) -> None:
     await until(lambda: web.files() == [])
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_an_upload_that_stalls_is_given_up(web: Web) -> None:
     reader, writer = await send_head(web, web.url("PUT"), len(CONTENT))
     writer.write(CONTENT[:3])
@@ -269,6 +273,7 @@ async def test_a_signed_url_of_a_strange_project_is_refused(web: Web) -> None:
     assert (status, web.files()) == (400, [])
 
 
+@pytest.mark.fault("a file system that fills up")
 async def test_a_full_disk_is_said_so(web: Web) -> None:
     size = 1 << 50
     reader, writer = await send_head(web, web.url("PUT", size_bytes=size), size)
@@ -296,7 +301,7 @@ async def test_no_log_shows_a_signature(web: Web, caplog: pytest.LogCaptureFixtu
     assert "signature" not in caplog.text
 
 
-@pytest.mark.fault("slow-loris on every port", told="the connection is cut; calls of others are answered")
+@pytest.mark.fault("slow-loris on every port")
 @pytest.mark.parametrize("first", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
 async def test_a_client_that_never_ends_a_request_is_cut_off(web: Web, first: bytes) -> None:
     """Also one that has ended an earlier one."""
@@ -316,7 +321,7 @@ async def test_a_client_that_never_ends_a_request_is_cut_off(web: Web, first: by
     writer.close()
 
 
-@pytest.mark.fault("slow-loris on every port", told="the connection is cut; calls of others are answered")
+@pytest.mark.fault("slow-loris on every port")
 async def test_too_many_silent_connections_keep_nobody_out_for_long(web: Web) -> None:
     silent = [await asyncio.open_connection("127.0.0.1", web.port) for _ in range(30)]
 

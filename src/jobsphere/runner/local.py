@@ -33,6 +33,7 @@ from jobsphere.runner.rundir import (
     RunDirectory,
     clear_drafts,
     create_run_directory,
+    wake_stopped,
 )
 from jobsphere.runner.storage import remove_job_folder
 from jobsphere.runner.watch import Watch, open_watch
@@ -119,6 +120,7 @@ class LocalRunner:
         run = self._run(attempt_id)
         if os.path.isdir(run.path) and not run.has(COLLECTED):
             run.order(order)
+            wake_stopped(run)
 
     def outbox(self, attempt_id: str, name: str) -> Path:
         """See :meth:`jobsphere.domain.ports.Runner.outbox`."""

@@ -25,6 +25,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import struct
 import time
 from contextlib import suppress
@@ -262,6 +263,23 @@ def _replace_file(path: str, data: bytes, point: Point | None = None) -> None:
         os.close(fd)
     with durable(point or Point.ATTEMPT_NOTE):
         os.rename(temporary, path)
+
+
+def wake_stopped(run: RunDirectory) -> None:
+    """Let a supervisor that somebody has stopped (SIGSTOP) go on: an order is there for it."""
+    pid = run.claimed_by()
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stopped = file.read().rpartition(b")")[2].split()[0] == b"T"
+        if pid and stopped and _has_open(pid, run.at(LOCK)):  # the id may be another process's by now
+            os.kill(pid, signal.SIGCONT)
+    except OSError:
+        return  # it has ended, or is not this user's
+
+
+def _has_open(pid: int, path: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    return any(os.path.realpath(f"{folder}/{name}") == os.path.realpath(path) for name in os.listdir(folder))
 
 
 def clear_drafts(path: str) -> None:
