@@ -10,6 +10,8 @@ import pytest
 
 from tests.reliability import Findings, Sweep
 
+pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(name): a case of a fault of tests.reliability.TOLD")

@@ -11,9 +11,11 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
+from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
 from tests.crash.killing import FAULTS, Case, cases
 from tests.crash.kinds import Kind, kinds
@@ -109,6 +111,50 @@ def test_a_kill_at_any_durable_step_loses_nothing(
     api.close()
     assert not failures, "\n".join(failures)
     assert place.check_blobs()
+
+
+def first_start(folder: Path, case: Case | None) -> tuple[str, list[str]]:
+    """Start a server on nothing, run a job, stop it, with a kill at a step; and look at what the next one finds."""
+    folder.mkdir()
+    place = Place(folder, {**os.environ, **QUIET})
+    try:
+        with place.armed(case):
+            place.start_watched()
+            api = place.api()
+            job_id = api.create(place.project, "echo hello")
+            api.execute(job_id)
+            api.wait(job_id)
+            wait_for(lambda: not place.unsettled(), "it is tidied")
+            api.close()
+            place.end()
+            trace = place.trace()
+        fired = place.fired
+        place = Place(folder, {**os.environ, **QUIET})
+        place.start_watched()
+        api = place.api()
+        assert api.get(job_id).status == pb.SUCCESS
+        assert api.stdout(job_id) == b"hello\n"
+        place.check_settled(f"{job_id}-1")
+        api.close()
+    finally:
+        place.end()
+    return ("as undisturbed" if case is None or fired else NOT_REACHED), trace
+
+
+@pytest.mark.timeout(3600)
+def test_a_kill_at_any_step_of_the_first_start_and_of_the_stop_loses_nothing(
+    tmp_path: Path, swept: Callable[[Sweep], None]
+) -> None:
+    _, trace = first_start(tmp_path / "undisturbed", None)
+    found = [case for case in cases(trace) if case.point.startswith(("server.", "tls.", "store.schema", "store.close"))]
+    chosen, ends, failures = sample(found, "first start"), Counter[str](), list[str]()
+    for number, case in enumerate(chosen):
+        try:
+            ends[first_start(tmp_path / str(number), case)[0]] += 1
+        except Exception as error:  # noqa: BLE001  the others are tried all the same
+            failures.append(f"{case}: {type(error).__name__}: {error}")
+    swept(Sweep("first start and stop", len(found), len(chosen) - ends[NOT_REACHED], ends["as undisturbed"], 0))
+    assert not failures, "\n".join(failures)
 
 
 @pytest.mark.timeout(7200)

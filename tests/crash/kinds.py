@@ -154,7 +154,7 @@ class Kind:
             return "as undisturbed"
         assert (job.status, role) == (pb.ERROR, "supervisor"), job
         assert (fault or "was lost") in job.status_details, job.status_details
-        assert operation.error.message == job.status_details
+        assert operation.error.message.endswith(job.status_details)
         self.check_products(place, job, token)
         return "lost, and told so"
 

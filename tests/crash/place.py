@@ -43,6 +43,7 @@ class Place(LiveServer):
         self.project = ""
         self.restarts = 0
         self._generations = itertools.count(1)
+        self._told = 0
         self._known: set[str] = set()
         self._deciding, self._ending = Lock(), False
         self._watcher: Thread | None = None
@@ -105,11 +106,12 @@ class Place(LiveServer):
         return path.read_text().splitlines() if path.exists() else []
 
     def news(self) -> str:
-        """The last of what the server has logged."""
-        return "".join(line for line in self.log.splitlines(keepends=True)[-60:] if line[:2] == "20")
+        """What the server has logged since :meth:`forget`."""
+        return "".join(line for line in self.log[self._told :].splitlines(keepends=True) if line[:2] == "20")
 
     def forget(self) -> None:
         """Begin a new trace."""
+        self._told = len(self.log)
         path = self.folder / TRACE
         if path.exists():
             os.truncate(path, 0)
