@@ -172,6 +172,20 @@ async def test_the_next_removal_settles_what_a_crash_left(tmp_path: Path, somebo
     assert await store.missing(P, [SHA]) == (set() if somebody_wants_it else {SHA})
 
 
+async def test_what_is_adopted_anew_while_it_is_asked_about_leaves_nothing_out_of_reach(tmp_path: Path) -> None:
+    """The file of the outbox and the blob out of reach are one file under two names."""
+    store, file = LocalBlobStore(tmp_path / "blobs"), FinishedFile(SHA, len(CONTENT), tmp_path / "outbox")
+    file.path.write_bytes(CONTENT)
+    await store.adopt(P, [file])
+
+    async def adopted_anew(hidden: set[str]) -> set[str]:
+        await store.adopt(P, [file])
+        return hidden
+
+    await store.remove(P, [SHA], adopted_anew)
+    assert files(tmp_path / "blobs") == [f"{P}/{SHA[:2]}/{SHA}"]
+
+
 async def test_removed_bytes_are_gone_from_the_disk(tmp_path: Path) -> None:
     store = LocalBlobStore(tmp_path)
 

@@ -179,6 +179,8 @@ class LocalBlobStore:
         trash = trash_path(self._root, project_id)
         for sha256 in hidden & keep:
             _move(trash / sha256, blob_path(self._root, project_id, sha256), Point.BLOB_KEPT)
+            # It may have been adopted anew meanwhile: to rename one link of a file to another does nothing.
+            (trash / sha256).unlink(missing_ok=True)
         for sha256 in hidden - keep:
             with durable(Point.BLOB_FREED):
                 (trash / sha256).unlink(missing_ok=True)
