@@ -149,6 +149,8 @@ class Place(LiveServer):
         """What should not be there when nothing is under way: files, folders and held locks."""
         found: list[str] = []
         for top, folders, files in os.walk(self.data_dir):
+            if Path(top).name in {"environments", "cache"}:  # what is built is looked at below, as a whole
+                folders.clear()
             for name in [*files, *(f for f in folders if Path(top, f).is_symlink())]:
                 path = os.path.relpath(os.path.join(top, name), self.data_dir)
                 if not MAY_STAY.fullmatch(path):

@@ -17,7 +17,7 @@ from tests.crash.killing import Killer
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    wiring._LOOK_AGAIN_S, wiring._RETENTION_S, wiring._UPKEEP_S = 0.3, 0.1, 0.3
+    wiring._LOOK_AGAIN_S, wiring._RETENTION_S, wiring._UPKEEP_S = 0.3, 0.1, 1.5
     reconciler._LAUNCH_AGAIN_S = 0.5
     logs._RECONNECT_S = 0.1
     real = wiring.node_command
