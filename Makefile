@@ -25,12 +25,14 @@ test-fast: setup ## Only the tests that start no server
 lint: setup ## Style, types, layers
 	@$(BIN)/ruff check src tests benchmarks tools examples
 	@$(BIN)/ruff format --check -q src tests benchmarks tools examples
+	@$(BIN)/python tools/make_sync.py --check
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
 
-fmt: setup ## Mend the style
+fmt: setup ## Mend the style; make the client that blocks from the one for asyncio
 	@$(BIN)/ruff check --fix -q src tests benchmarks tools examples
 	@$(BIN)/ruff format src tests benchmarks tools examples
+	@$(BIN)/python tools/make_sync.py
 
 bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench

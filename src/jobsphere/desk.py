@@ -119,8 +119,10 @@ async def change(
 
 
 @asynccontextmanager
-async def audited(desk: Desk, action: str, ids: Sequence[tuple[str, str]]) -> AsyncGenerator[None]:
-    """Write what the operator does meanwhile to the audit log, whatever becomes of it; see :func:`change`."""
+async def audited(
+    desk: Desk, action: str, ids: Sequence[tuple[str, str]], who: Subject | None = None, origin: str = ORIGIN
+) -> AsyncGenerator[None]:
+    """Write what ``who`` (None: the operator) does meanwhile to the audit log, whatever becomes of it; as above."""
     trail, result = begin(), CANCELLED
     try:
         yield
@@ -129,7 +131,7 @@ async def audited(desk: Desk, action: str, ids: Sequence[tuple[str, str]]) -> As
         result = code_of(error).name
         raise
     finally:
-        await desk.audit.record(local_subject(), action, ids, trail, ORIGIN, result)
+        await desk.audit.record(who or local_subject(), action, ids, trail, origin, result)
 
 
 @asynccontextmanager

@@ -68,22 +68,29 @@ def publish(data_dir: Path, info: ServerInfo) -> None:
         temporary.replace(path)
 
 
+def is_held(data_dir: Path) -> bool:
+    """Whether a server has the data directory, or is about to have it."""
+    try:
+        with (data_dir / "run" / "server.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def running_server(data_dir: Path) -> ServerInfo:
     """Where the server of a data directory listens.
 
     Raises:
         FailedPreconditionError: none is running.
     """
-    try:
-        with (data_dir / "run" / "server.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if is_held(data_dir):
         path = data_dir / "run" / "server.json"
         if path.exists():
             return ServerInfo(**json.loads(path.read_text()))
-        raise FailedPreconditionError("the server is still starting; try again in a moment") from None
-    except FileNotFoundError:
-        pass
+        raise FailedPreconditionError("the server is still starting; try again in a moment")
     raise FailedPreconditionError(
         f"no server is running on {data_dir}; start one with `jobsphere up` (and the same --data-dir, if you named one)"
     )

@@ -18,6 +18,7 @@ import structlog
 from jobsphere.api.audit import Origins
 from jobsphere.api.codec import encode_job
 from jobsphere.api.proxy import Proxy
+from jobsphere.api.rest import RestMount, RestSettings
 from jobsphere.api.server import GrpcServer, Services
 from jobsphere.api.tls import TlsFiles, ensure_certificates
 from jobsphere.blob.datasets import FOLDER as DATASETS
@@ -57,6 +58,8 @@ from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
+from jobsphere.web.pages import token_of
+from jobsphere.wiring_pages import pages_of
 
 _LOOK_AGAIN_S = 5.0
 _RETENTION_S = 60.0
@@ -194,15 +197,22 @@ class Server:
         cleaning = asyncio.create_task(clean_up(data.sweep))
         stack.callback(cleaning.cancel)
 
-        web = await serve(build_app(signer, blobs, lambda: self._ready, known=store.get_project), http)
-        stack.push_async_callback(web.cleanup)
-        names = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
-        tls = ensure_certificates(data_dir / "tls", names)
+        hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
+        tls = ensure_certificates(data_dir / "tls", hosts)
         services = Services(
             jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
         )
         origins = Origins()
-        grpc_port = await self._serve_grpc(services, tls, origins)
+        grpc = GrpcServer(services, origins)
+        grpc_port = await self._serve_grpc(grpc, tls)
+        rest = RestMount(grpc.registrar, RestSettings(changes.wait, token_of, settings.tokens_required))
+        pages = pages_of(settings, data_dir, store, desk, services, keys, types, grpc.registrar, key)
+        parts, names = (rest, pages), _host_names(settings)
+        app = build_app(signer, blobs, lambda: self._ready, known=store.get_project, parts=parts, names=names)
+        web = await serve(app, http)
+        stack.push_async_callback(web.cleanup)
+        # Before the web server stops: its streams of logs must end by themselves.
+        stack.callback(logs.shut_down)
         proxy = Proxy((_reachable(settings.host), grpc_port), tls, origins=origins)
         proxy_port = await proxy.start(settings.host, settings.proxy_port)
         stack.push_async_callback(proxy.stop)
@@ -213,16 +223,10 @@ class Server:
         publish(data_dir, self.info)
         self._ready = True
 
-    async def _serve_grpc(self, services: Services, tls: TlsFiles, origins: Origins) -> int:
+    async def _serve_grpc(self, server: GrpcServer, tls: TlsFiles) -> int:
         settings = self._settings
-        server = GrpcServer(services, origins)
         port = await server.start(settings.host, settings.grpc_port, tls, settings.client_host)
-
-        async def stop() -> None:
-            services.logs.shut_down()
-            await server.stop(_STOP_GRACE_S)
-
-        self._stack.push_async_callback(stop)
+        self._stack.push_async_callback(server.stop, _STOP_GRACE_S)
         return port
 
 
@@ -328,6 +332,11 @@ def _family(settings: Settings) -> socket.AddressFamily:
 def _reachable(host: str) -> str:
     """The address by which this process reaches its own port on ``host``."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _host_names(settings: Settings) -> frozenset[str] | None:
+    """The names by which browsers may call a server that asks for no tokens."""
+    return None if settings.tokens_required else frozenset({settings.host, settings.client_host, platform.node()})
 
 
 def _in_url(host: str) -> str:

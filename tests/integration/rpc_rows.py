@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from tests.unit.world import COMMUNITY, NOW, PROJECT, WHO, World
 
+from jobsphere.api.codec import encode_job
 from jobsphere.api.server import GrpcServer, Services, implementations
 from jobsphere.domain.access import ROLES, Scope
 from jobsphere.domain.accounts import AccountKind, Binding
@@ -69,6 +70,7 @@ class Rpcs:
     methods: Mapping[str, MethodDescriptor]
     audit: MemoryAudit
     audit_faults: Failing[MemoryAudit]
+    server: GrpcServer
     callers: list[Caller] = field(default_factory=list[Caller])
     operator: str = ""
 
@@ -94,7 +96,7 @@ class Rpcs:
 @asynccontextmanager
 async def rpcs(folder: Path) -> AsyncIterator[Rpcs]:
     """Two communities with a project each; the first has a live job. Tokens are asked for."""
-    world = await World(folder).open()
+    world = await World(folder, encode=encode_job).open()
     await world.teams.add_community(Community(OTHER_COMMUNITY, "other", NOW, WHO.id), None)
     await world.teams.create_project(Project(OTHER_PROJECT, "other", OTHER_COMMUNITY, NOW, WHO.id), None, None)
     await world.executed()
@@ -114,7 +116,7 @@ async def rpcs(folder: Path) -> AsyncIterator[Rpcs]:
     server = GrpcServer(services)
     port = await server.start("127.0.0.1", 0, None)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", (("grpc.enable_http_proxy", 0),)) as channel:
-        rpcs = Rpcs(world, channel, methods, audit, faults)
+        rpcs = Rpcs(world, channel, methods, audit, faults, server)
         rpcs.operator, _ = tokens.issue("root", timedelta(days=1))
         await _add_callers(rpcs)
         yield rpcs

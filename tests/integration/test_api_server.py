@@ -111,6 +111,14 @@ async def test_every_published_method_of_jobs_is_served(jobs: Any, channel: grpc
         assert await call.code() is grpc.StatusCode.UNAUTHENTICATED, method.name
 
 
+async def test_what_nobody_known_sends_is_not_even_decoded(channel: grpc.aio.Channel) -> None:
+    damaged = channel.unary_unary("/yandex.cloud.datasphere.v2.jobs.ProjectJobService/Get")
+    assert (await failed(damaged(b"\xff"))).code() is grpc.StatusCode.UNAUTHENTICATED
+    error = await failed(damaged(b"\xff", metadata=AUTH))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "GetProjectJobRequest" in (error.details() or "")
+
+
 async def test_create_answers_a_done_operation_with_uploads(jobs: Any) -> None:
     operation = await jobs.Create(pb.CreateProjectJobRequest(), metadata=AUTH)
     told = pb.CreateProjectJobResponse()

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.signing import HmacUrlSigner
@@ -353,3 +354,15 @@ async def test_a_slow_upload_and_a_slow_download_are_no_silence(web: Web) -> Non
         await asyncio.sleep(1)
         received += await response.content.read()
     assert received == large
+
+
+async def test_a_mistake_of_the_servers_is_told_by_its_reference(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Path:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(LocalBlobStore, "read", broken)
+    with capture_logs() as log:
+        status, text = await refused(web, "GET", web.url("GET"))
+    assert status == 500
+    assert "secret" not in text
+    assert [entry["reference"] for entry in log] == [text.split()[-1]]

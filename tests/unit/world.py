@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,6 +51,7 @@ from jobsphere.store.failing import FailingJobStore, FailingResourceStore
 from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.memory_access import MemoryAccounts, MemoryTeams
+from jobsphere.store.records import dump
 from jobsphere.store.resources import MemoryResourceStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -148,10 +149,10 @@ def node_for(places: int) -> InstanceTypes:
 class World:
     """Everything above the ports, put together as the server does."""
 
-    def __init__(self, folder: Path, places: int = 2) -> None:
+    def __init__(self, folder: Path, places: int = 2, encode: Callable[[Job], bytes] = dump) -> None:
         self.clock, self.ids, self.changes = StandingClock(), CountedIds(), Changes()
         self.seconds = 0.0
-        memory = MemoryJobStore()
+        memory = MemoryJobStore(encode)
         self.store = FailingJobStore(memory)
         self.accounts = MemoryAccounts(memory)
         self.failing_teams = Failing[TeamStore](MemoryTeams(memory, self.accounts))

@@ -37,7 +37,9 @@ class AuditedMethod:
         ]
 
     def ids(self, request: Any) -> list[tuple[str, str]]:
-        """The ids that a request names. Nothing else of a request is ever written down."""
+        """The ids that a request names; of one that was not read, none. Nothing else of it is ever written down."""
+        if request is None:
+            return []
         return [(name, getattr(request, name)) for name in self._ids]
 
 
@@ -62,12 +64,16 @@ class Origins:
 
 
 class Auditor:
-    """Writes calls down."""
+    """Writes calls down. ``origins``: where they come from."""
 
     def __init__(self, audit: Audit, origins: Origins) -> None:
         self._audit = audit
         self._origins = origins
         self._writing: set[asyncio.Task[None]] = set()
+
+    def origin(self, peer: str) -> str:
+        """Where a call came from, by what gRPC says of its peer."""
+        return self._origins.of(peer)
 
     async def record(
         self,

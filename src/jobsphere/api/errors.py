@@ -8,6 +8,7 @@ import grpc
 import structlog
 
 from jobsphere.domain import errors
+from jobsphere.domain.text import readable
 
 _log = structlog.get_logger("jobsphere.api")
 
@@ -42,6 +43,14 @@ def code_of(error: Exception) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
+def error_of(code: grpc.StatusCode, text: str) -> errors.JobsphereError:
+    """The error that answers with this code."""
+    for kind, known in _CODES.items():
+        if known is code:
+            return kind(text)
+    return errors.JobsphereError(text)
+
+
 def failure_of(error: Exception, method: str, request_id: str, subject: str) -> Failure:
     """The answer to a call that raised ``error``; writes its one line to the log.
 
@@ -58,7 +67,8 @@ def failure_of(error: Exception, method: str, request_id: str, subject: str) -> 
 
 
 def _fitting(text: str) -> str:
-    raw = text.encode(errors="replace")
+    # Clients print it as it is.
+    raw = readable(text).encode(errors="replace")
     if len(raw) <= _MAX_TEXT_BYTES:
         return raw.decode()
     return raw[:_MAX_TEXT_BYTES].decode(errors="ignore") + " …"

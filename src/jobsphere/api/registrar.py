@@ -12,27 +12,54 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from jobsphere.api.audit import AuditedMethod, Auditor, changes
 from jobsphere.api.errors import code_of, failure_of
+from jobsphere.api.requests import Entrance, Read, reader_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
 from jobsphere.domain.resource import Subject
+from jobsphere.service.guesses import comes_from
 from jobsphere.service.trail import begin
 
 Answer = Message | bytes
 Unary = Callable[[Subject, Any], Awaitable[Answer]]
 Streaming = Callable[[Subject, Any], AsyncIterator[Answer]]
 Authenticate = Callable[[str | None], Awaitable[Subject]]
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 NOBODY = Subject("")
+
+
+class Context(Protocol):
+    """What a call needs of whatever carries it: a part of ``grpc.aio.ServicerContext``, which REST has too."""
+
+    def invocation_metadata(self) -> Any:
+        """Pairs of a lower-case name and a value."""
+        ...
+
+    def peer(self) -> str:
+        """Where the call comes from, as ``transport:address``."""
+        ...
+
+    async def send_initial_metadata(self, initial_metadata: Any, /) -> None:
+        """Send what precedes the answer."""
+        ...
+
+    async def write(self, message: Any, /) -> None:
+        """Send one message of a stream."""
+        ...
+
+    async def abort(self, code: grpc.StatusCode, details: str = "") -> Any:
+        """End the call with a status; raises."""
+        ...
+
+
+Serve: TypeAlias = "Callable[[bytes, Context], Awaitable[Answer | None]]"
 
 
 def _random_id() -> str:
@@ -63,13 +90,14 @@ class Implementation:
 
 @dataclass(slots=True)
 class _Call:
-    """One call under way."""
+    """One call under way. ``request``: None until it is known who calls."""
 
     method: str
     context: Context
     new_request_id: Callable[[], str]
     request_id: str = ""
     who: Subject = NOBODY
+    request: Any = None
 
     async def tell_ids(self) -> None:
         """Send the ids by which user and operator can speak of the call, once. Clients show them with errors."""
@@ -114,46 +142,60 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         self._authenticate = authenticate
         self._auditor = auditor
         self._new_request_id = new_request_id
+        self._entrance = Entrance()
         self._handlers: dict[str, Handler] = {}
-        self.services: list[str] = []
+        self._serving: dict[str, Serve] = {}
+        self.implementations: list[Implementation] = []
+
+    @property
+    def services(self) -> list[str]:
+        """The names of what is served."""
+        return [implementation.service.full_name for implementation in self.implementations]
 
     def add(self, implementation: Implementation) -> None:
         """Serve a service: every method of its descriptor that has a function."""
         service = implementation.service
-        self.services.append(service.full_name)
+        self.implementations.append(implementation)
         for name, function in implementation.functions().items():
-            path = f"/{service.full_name}/{name}"
-            self._handlers[path] = self._handler(path, service.methods_by_name[name], function, implementation)
+            path, method = f"/{service.full_name}/{name}", service.methods_by_name[name]
+            serve = self._serve(path, method, function, implementation.public, name in implementation.quick)
+            self._serving[path], self._handlers[path] = serve, _handler(method, serve)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """The handler of a method."""
         path = handler_call_details.method
         return self._handlers.get(path) or self._missing(path)
 
-    def _handler(
-        self, path: str, method: MethodDescriptor, function: Unary | Streaming, implementation: Implementation
-    ) -> Handler:
-        decode = GetMessageClass(method.input_type).FromString
-        authenticate = _nobody if implementation.public else self._authenticate
+    async def call(self, path: str, request: Message, context: Context) -> Answer | None:
+        """Serve a method that is here, for a call that something else than gRPC carries.
+
+        Returns:
+            The answer; None for one that is a stream, which was written to ``context``.
+        """
+        return await self._serving[path](request.SerializeToString(), context)
+
+    def _serve(
+        self, path: str, method: MethodDescriptor, function: Unary | Streaming, public: bool, quick: bool
+    ) -> Serve:
+        read = reader_of(method)
+        authenticate = _nobody if public else self._authenticate
         if method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(path, cast(Streaming, function), authenticate), decode, _bytes_of
-            )
-        quick = method.name in implementation.quick
-        answer = _answering(cast(Unary, function), authenticate)
+            return self._streaming(path, cast(Streaming, function), authenticate, read)
+        answer = _answering(cast(Unary, function), authenticate, read)
         if changes(method):
             answer = self._audited(method, answer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(path, answer, quick), decode, _bytes_of)
+        return self._unary(path, answer, quick)
 
-    def _unary(self, path: str, answer: _Answering, quick: bool) -> Callable[[Any, Context], Awaitable[Answer | None]]:
-        async def serve(request: Any, context: Context) -> Answer | None:
-            call = _Call(path, context, self._new_request_id)
-            try:
-                if not quick:
-                    await call.tell_ids()
-                return await answer(call, request)
-            except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
-                await call.fail(error)
+    def _unary(self, path: str, answer: _Answering, quick: bool) -> Serve:
+        async def serve(data: bytes, context: Context) -> Answer | None:
+            call = self._begin(path, context)
+            async with self._entrance.passing(data):
+                try:
+                    if not quick:
+                        await call.tell_ids()
+                    return await answer(call, data)
+                except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
+                    await call.fail(error)
 
         return serve
 
@@ -161,33 +203,33 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         """Write the call down, whatever becomes of it: its answer waits for that."""
         form = AuditedMethod(method)
 
-        async def serve(call: _Call, request: Any) -> Answer:
+        async def serve(call: _Call, data: bytes) -> Answer:
             trail = begin()
             result = grpc.StatusCode.CANCELLED
             try:
-                reply = await answer(call, request)
+                reply = await answer(call, data)
                 result = grpc.StatusCode.OK
             except Exception as error:
                 if not _caller_left(error):
                     result = code_of(error)
                 raise
             finally:
-                await self._auditor.record(form, request, call.who, trail, call.context.peer(), result, call.request_id)
+                await self._auditor.record(
+                    form, call.request, call.who, trail, call.context.peer(), result, call.request_id
+                )
             return reply
 
         return serve
 
-    def _streaming(
-        self, path: str, function: Streaming, authenticate: Authenticate
-    ) -> Callable[[Any, Context], Awaitable[None]]:
-        async def serve(request: Any, context: Context) -> None:
-            call = _Call(path, context, self._new_request_id)
+    def _streaming(self, path: str, function: Streaming, authenticate: Authenticate, read: Read) -> Serve:
+        async def serve(data: bytes, context: Context) -> None:
+            call = self._begin(path, context)
             try:
                 await call.tell_ids()
                 authorization = _authorization(context)
                 call.who = await authenticate(authorization)
                 # Written here rather than yielded: a call that is cancelled closes the stream at once.
-                async with aclosing(cast(Any, function(call.who, request))) as answers:
+                async with aclosing(cast(Any, function(call.who, read(data)))) as answers:
                     async for answer in answers:
                         # A stream lasts for hours: the token may have ended meanwhile.
                         await authenticate(authorization)
@@ -196,6 +238,10 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                 await call.fail(error)
 
         return serve
+
+    def _begin(self, path: str, context: Context) -> _Call:
+        comes_from(lambda: self._auditor.origin(context.peer()))
+        return _Call(path, context, self._new_request_id)
 
     def _missing(self, path: str) -> Handler:
         name = path.lstrip("/").replace("/", ".")
@@ -207,13 +253,20 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         return grpc.stream_stream_rpc_method_handler(serve)
 
 
-_Answering: TypeAlias = "Callable[[_Call, Any], Awaitable[Answer]]"
+_Answering: TypeAlias = "Callable[[_Call, bytes], Awaitable[Answer]]"
 
 
-def _answering(function: Unary, authenticate: Authenticate) -> _Answering:
-    async def answer(call: _Call, request: Any) -> Answer:
+def _handler(method: MethodDescriptor, serve: Serve) -> Handler:
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(serve, None, _bytes_of)
+    return grpc.unary_unary_rpc_method_handler(serve, None, _bytes_of)
+
+
+def _answering(function: Unary, authenticate: Authenticate, read: Read) -> _Answering:
+    async def answer(call: _Call, data: bytes) -> Answer:
         call.who = await authenticate(_authorization(call.context))
-        return await function(call.who, request)
+        call.request = read(data)
+        return await function(call.who, call.request)
 
     return answer
 

@@ -20,6 +20,7 @@ from jobsphere.api.jobs import ProjectJobService
 from jobsphere.api.operation import OperationService
 from jobsphere.api.project import ProjectService
 from jobsphere.api.registrar import Implementation, Registrar
+from jobsphere.api.requests import MAX_RECEIVE_BYTES
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.service.audit import Audit
@@ -31,8 +32,6 @@ from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs
 from jobsphere.service.operations import Operations
 from jobsphere.service.projects import Projects
-
-MAX_RECEIVE_BYTES = 64 << 20
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
@@ -66,6 +65,8 @@ class Services:
 class GrpcServer:
     """Serves the API. Started once, stopped once.
 
+    ``registrar`` has the handlers once it is started.
+
     Args:
         services: The use cases.
         origins: Where calls that come through the proxy came from.
@@ -78,6 +79,7 @@ class GrpcServer:
         self._origins = origins or Origins()
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self.registrar = Registrar(services.identity.authenticate, Auditor(services.audit, self._origins))
 
     async def start(self, host: str, port: int, tls: TlsFiles | None, advertise: str = "") -> int:
         """Listen and serve.
@@ -115,9 +117,8 @@ class GrpcServer:
             self._server = None
 
     def _register(self, server: grpc.aio.Server, address: str) -> None:
-        services = self._services
-        registrar = Registrar(services.identity.authenticate, Auditor(services.audit, self._origins))
-        for implementation in implementations(services, address):
+        registrar = self.registrar
+        for implementation in implementations(self._services, address):
             registrar.add(implementation)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*registrar.services, HEALTH, reflection.SERVICE_NAME), server)

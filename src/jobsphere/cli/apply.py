@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from jobsphere.cli.options import DataDir, data_dir_of
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.text import one_line
 
 if TYPE_CHECKING:
     from jobsphere.domain.declared import Plan, Step, Value
@@ -126,4 +127,4 @@ def _print(text: str, style: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(soft_wrap=True, highlight=False).print(Text(text, style=style))
+    Console(soft_wrap=True, highlight=False).print(Text(one_line(text), style=style))

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.audit import AuditQuery, AuditRow
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.text import one_line
 
 _AGO = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -79,4 +80,6 @@ def moment(text: str, now: datetime) -> datetime:
 
 def _line(row: AuditRow) -> str:
     who = row.subject_name or row.subject_id or "(unknown)"
-    return f"{row.at:%Y-%m-%d %H:%M:%S}  {who}  {row.action}  {row.target or '-'}  from {row.origin}  {row.result}"
+    return one_line(
+        f"{row.at:%Y-%m-%d %H:%M:%S}  {who}  {row.action}  {row.target or '-'}  from {row.origin}  {row.result}"
+    )

@@ -76,6 +76,7 @@ def exports(
         "YC_IAM_TOKEN": token,
         "no_proxy": direct,
         "NO_PROXY": direct,
+        "JOBSPHERE_ENDPOINT": f"{info.host}:{info.grpc_port}",
         "JOBSPHERE_PROJECT": project_id,
     }
     if offline:

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.limits import human_size
+from jobsphere.domain.text import one_line
 from jobsphere.environments.eviction import StoredEnvironment
 
 if TYPE_CHECKING:
@@ -85,9 +86,11 @@ def _fields(environment: StoredEnvironment) -> dict[str, object]:
 
 def _table(environments: Sequence[StoredEnvironment]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("Environment", "What", "Size", "Last used (UTC)", "Built in", "In use")
     for e in environments:
         used, built = f"{e.last_used:%Y-%m-%d %H:%M}", f"{e.build_seconds:.1f} s"
-        table.add_row(e.fingerprint[:12], e.what, human_size(e.size_bytes), used, built, "yes" if e.in_use else "no")
+        what = Text(one_line(e.what))
+        table.add_row(e.fingerprint[:12], what, human_size(e.size_bytes), used, built, "yes" if e.in_use else "no")
     return table

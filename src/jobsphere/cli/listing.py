@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from rich.table import Column
 
+from jobsphere.domain.text import one_line
+
 T = TypeVar("T")
 
 
@@ -36,8 +38,10 @@ def show_all(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*columns, caption=caption)
     for one in found:
-        table.add_row(*row(one))
+        # Text, for rich takes what is in brackets for markup.
+        table.add_row(*(Text(one_line(cell)) for cell in row(one)))
     Console().print(table)

@@ -6,51 +6,56 @@ The modules of the commands import the server only when they are called: ``--hel
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from cyclopts import App
 
 from jobsphere.cli.apply import apply, export
 from jobsphere.cli.audit import audit
+from jobsphere.cli.backup import backup, restore
 from jobsphere.cli.client_env import client_env
 from jobsphere.cli.community import app as community
 from jobsphere.cli.dataset import app as dataset
 from jobsphere.cli.demo import demo
+from jobsphere.cli.doctor import doctor
 from jobsphere.cli.environments import app as environments
 from jobsphere.cli.image import app as image
+from jobsphere.cli.jobs import app as jobs
+from jobsphere.cli.jobs import cancel, files, logs
 from jobsphere.cli.project import app as project
+from jobsphere.cli.run import fork, run
 from jobsphere.cli.s3 import app as s3
 from jobsphere.cli.secret import app as secret
 from jobsphere.cli.token import app as token
 from jobsphere.cli.up import up
 from jobsphere.cli.user import app as user
 from jobsphere.domain.errors import JobsphereError
+from jobsphere.domain.text import readable
 
 app = App(
     name="jobsphere",
     help="""The DataSphere Jobs service in the open: run your config.yaml on your own machine.
 
-Start a server with `jobsphere up`. In another terminal, point the vendor's client to it with
-`eval "$(jobsphere client-env)"`, then use it as ever:
+Start a server with `jobsphere up`. In another terminal, run a job with `jobsphere run config.yaml`; or point the
+vendor's client to the server with `eval "$(jobsphere client-env)"`, then use it as ever:
 `datasphere project job execute -p "$JOBSPHERE_PROJECT" -c config.yaml`.
 
 New here? `jobsphere demo` runs an example job and shows what happens.""",
     help_format="markdown",
 )
-app.command(up)
-app.command(client_env)
-app.command(demo)
-app.command(project)
-app.command(secret)
-app.command(image)
-app.command(dataset)
-app.command(s3)
-app.command(apply)
-app.command(export)
-app.command(community)
-app.command(user)
-app.command(token)
-app.command(audit)
-app.command(environments)
+_GROUPS: dict[str, tuple[App | Callable[..., None], ...]] = {
+    "Server": (up, demo, client_env, apply, export, audit, backup, restore, doctor),
+    "Jobs": (run, jobs, logs, cancel, fork, files),
+    "Resources and people": (project, secret, image, dataset, s3, environments, community, user, token),
+}
+for group, commands in _GROUPS.items():
+    for command in commands:
+        if isinstance(command, App):
+            command.group = group
+            app.command(command)
+        else:
+            app.command(command, group=group)
+app.register_install_completion_command()
 
 
 def main() -> None:
@@ -58,7 +63,7 @@ def main() -> None:
     try:
         app()
     except JobsphereError as e:
-        sys.exit(f"jobsphere: {e.public}")
+        sys.exit(f"jobsphere: {readable(e.public)}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of
 from jobsphere.domain.limits import human_size
+from jobsphere.domain.text import one_line
 
 if TYPE_CHECKING:
     from jobsphere.blob.project_disk import Entry, ProjectDisk
@@ -108,7 +109,7 @@ def rm(
         The data directory of the server.
     """
     gone = _change(data_dir, project, "rm", path, lambda disk: disk.remove(path, recursive=recursive))
-    print(f"{gone.path} ({human_size(gone.size_bytes)}) is removed")  # noqa: T201
+    print(f"{one_line(gone.path)} ({human_size(gone.size_bytes)}) is removed")  # noqa: T201
 
 
 def _read(data_dir: Path | None, project: str, work: Callable[[ProjectDisk], T]) -> T:

@@ -16,6 +16,7 @@ from jobsphere.domain.command import normalised, stays_inside
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
 from jobsphere.domain.job import DockerImageSpec, JobSpec, OutputDatasetDesc
+from jobsphere.domain.text import has_controls
 
 MAX_FILE_BYTES = 5 * GIB
 MAX_UPLOAD_BYTES = 10 * GIB
@@ -177,6 +178,8 @@ def _check_output_dataset(dataset: OutputDatasetDesc) -> None:
         _refuse(where, f"the name must have 1 to {MAX_DATASET_NAME_CHARS} characters, all of them printable")
     if dataset.size_gb < 0:
         _refuse(where, "size_gb is negative")
+    if has_controls(dataset.description, lines=True):
+        _refuse(where, "the description holds a control character")
     if len(dataset.description) > MAX_PATH_CHARS:
         _refuse(where, f"the description is longer than {MAX_PATH_CHARS} characters")
     if len(dataset.labels) > MAX_LABELS:

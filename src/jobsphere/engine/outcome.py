@@ -18,6 +18,7 @@ from jobsphere.domain.lifecycle import (
     ProgramStarted,
 )
 from jobsphere.domain.resources import output_dataset_id
+from jobsphere.domain.text import one_line, readable
 
 
 def artifacts_of(collected: Collected) -> Artifacts:
@@ -37,14 +38,14 @@ def events_of(job: Job, seen: Observation) -> Iterator[Event]:
     Whoever applies them has seen to it before that the collected files are committed blobs, and the datasets made.
     """
     if seen.step is not None and seen.started is None:
-        yield Advanced(seen.step.message, seen.step.percent)
+        yield Advanced(one_line(seen.step.message), seen.step.percent)
     if seen.started is not None:
         yield ProgramStarted(seen.started.at)
     ended = seen.ended
     if ended is None:
         return
     if ended.reason is EndReason.EXITED and ended.code is not None:
-        yield ProgramExited(ended.at, ended.code, ended.message)
+        yield ProgramExited(ended.at, ended.code, readable(ended.message))
     if seen.collected is not None:
         yield _end(job, ended, artifacts_of(seen.collected), datasets_of(job, seen.collected))
 
@@ -66,7 +67,7 @@ def _end(job: Job, ended: Ended, artifacts: Artifacts, datasets: tuple[OutputDat
 def _message(ended: Ended) -> str:
     if ended.reason is EndReason.STOPPED:
         return "The attempt was stopped from outside, not by a cancel"
-    return ended.message or f"The attempt ended ({ended.reason}) and left no reason"
+    return readable(ended.message) or f"The attempt ended ({ended.reason}) and left no reason"
 
 
 def vanished(job: Job, now: datetime) -> Event | None:

@@ -12,6 +12,7 @@ from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError,
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids
 from jobsphere.domain.resource import Community, Labels, Subject
+from jobsphere.domain.text import has_controls
 from jobsphere.service import trail
 from jobsphere.service.access import Access, only_operator
 from jobsphere.service.paging import page_of
@@ -148,13 +149,15 @@ class Communities:
 
 
 def check_about(description: str, labels: Labels) -> None:
-    """Refuse what is too long.
+    """Refuse what is too long, or controls the terminal that it is shown on.
 
     Raises:
         InvalidArgumentError: naming the field.
     """
     if len(description) > _MAX_DESCRIPTION_CHARS:
         raise InvalidArgumentError(f"description: has more than {_MAX_DESCRIPTION_CHARS} characters")
+    if has_controls(description, lines=True):
+        raise InvalidArgumentError("description: holds a control character")
     if len(labels) > _MAX_LABELS:
         raise InvalidArgumentError(f"labels: are more than {_MAX_LABELS}")
     for name, value in labels:

@@ -15,6 +15,7 @@ from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import DatasetFiles
 from jobsphere.domain.resources import Dataset, Resource, check_name, output_dataset_id
+from jobsphere.domain.text import has_controls
 from jobsphere.service.resources import Backing, Resources
 
 
@@ -121,6 +122,8 @@ def check_dataset(name: str, description: str, labels: tuple[tuple[str, str], ..
         InvalidArgumentError: the name is none, or the others are too long.
     """
     check_name(name)
+    if has_controls(description, lines=True):
+        raise InvalidArgumentError("description: holds a control character")
     if len(description) > MAX_PATH_CHARS or len(labels) > MAX_LABELS:
         raise InvalidArgumentError(f"description, labels: at most {MAX_PATH_CHARS} characters, and {MAX_LABELS} labels")
 

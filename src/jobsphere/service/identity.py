@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,11 +14,13 @@ from jobsphere.domain.errors import NotFoundError, UnauthenticatedError
 from jobsphere.domain.ports import Clock
 from jobsphere.domain.resource import Subject
 from jobsphere.service import trail
+from jobsphere.service.guesses import Guesses
 from jobsphere.service.tokens import LONG, OPERATORS, SHORT, ShortToken, Tokens, hash_of
 
 IAM_TOKEN_LIFE = timedelta(hours=12)
 LOOK_AGAIN_S = 1.0
 """How long what was looked up counts: so long a token that another process revoked may still be taken."""
+MAX_TOKEN_CHARS = 16 * 1024
 _REMEMBERED = 10_000
 _FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
@@ -58,6 +61,7 @@ class Identity:
         self._clock = clock
         self._provider = provider
         self._monotonic = monotonic
+        self._guesses = Guesses(monotonic)
         self._known: dict[str, _Known] = {}
 
     async def authenticate(self, authorization: str | None) -> Subject:
@@ -66,6 +70,7 @@ class Identity:
         Raises:
             UnauthenticatedError: tokens are required and this is not a valid one, or it is one of an account and no
                 longer good.
+            ResourceExhaustedError: too many wrong tokens came from where this call comes from.
             UnavailableError: the OpenID provider's keys cannot be fetched now.
         """
         token = (authorization or "").removeprefix("Bearer ").strip()
@@ -73,10 +78,7 @@ class Identity:
             return self._local
         known = self._known.get(token)
         if known is None or self._monotonic() >= known.look_again_at or self._clock.now() >= known.expires_at:
-            known = await self._look_up(token)
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[token] = known
+            return await self._look_up(token)
         return known.subject
 
     async def issue(self, identity: str, kind: str) -> tuple[str, datetime]:
@@ -87,9 +89,11 @@ class Identity:
 
         Raises:
             UnauthenticatedError: tokens are required and ``identity`` is not a valid one.
+            ResourceExhaustedError: as for :meth:`authenticate`.
         """
         try:
-            subject, short = await self._exchange(identity)
+            with self._may_be_a_guess(identity):
+                subject, short = await self._exchange(identity)
         except UnauthenticatedError as e:
             raise UnauthenticatedError(f"the {kind} token is not good here: {e.public}") from e
         trail.by(subject)
@@ -107,11 +111,27 @@ class Identity:
         if self._provider is not None and _looks_like_jwt(identity):
             account, external = await self._external(self._provider, identity)
             return subject_of(account), ShortToken(min(latest, external.expires_at), account_id=account.id)
-        return await self.authenticate(f"Bearer {identity}"), None
+        return (await self._subject(identity))[0], None
 
-    async def _look_up(self, token: str) -> _Known:
-        subject, expires_at = await self._subject(token)
-        return _Known(subject, expires_at, self._monotonic() + LOOK_AGAIN_S)
+    async def _look_up(self, token: str) -> Subject:
+        try:
+            with self._may_be_a_guess(token):
+                subject, expires_at = await self._subject(token)
+        except UnauthenticatedError:
+            self._known.pop(token, None)
+            raise
+        if expires_at != _FOR_EVER:  # what is nobody's token needs no looking up, and there is no end of them
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[token] = _Known(subject, expires_at, self._monotonic() + LOOK_AGAIN_S)
+        return subject
+
+    def _may_be_a_guess(self, token: str) -> AbstractContextManager[None]:
+        """A token that was right before is none, and one with our signature cannot be."""
+        if len(token) > MAX_TOKEN_CHARS:
+            raise UnauthenticatedError(f"no token is longer than {MAX_TOKEN_CHARS} characters")
+        trusted = not token or token in self._known or self._tokens.genuine(token)
+        return nullcontext() if trusted else self._guesses.one()
 
     async def _subject(self, token: str) -> tuple[Subject, datetime]:
         if token.startswith(f"{SHORT}."):

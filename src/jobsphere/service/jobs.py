@@ -20,6 +20,7 @@ from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset
 from jobsphere.domain.support import check_supported
+from jobsphere.domain.text import has_controls
 from jobsphere.pythonspec import environment_of
 from jobsphere.service import trail
 from jobsphere.service.access import Access
@@ -347,6 +348,10 @@ def _check(spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | No
     ):
         if len(text) > limit:
             raise InvalidArgumentError(f"{where}: {len(text)} characters, while the limit is {limit}")
+    for where, text in (("name", name), ("desc", desc)):
+        # Clients of others print it as it is.
+        if has_controls(text, lines=where == "desc"):
+            raise InvalidArgumentError(f"{where}: holds a control character")
     _check_ttl(ttl)
 
 

@@ -72,6 +72,10 @@ class Tokens:
         kind, _, id_ = holder.partition("-")
         return ShortToken(expires, credential_id=id_) if kind == "t" else ShortToken(expires, account_id=id_)
 
+    def genuine(self, token: str) -> bool:
+        """Whether the token was issued here; it may have expired since."""
+        return self._body(token, OPERATORS) is not None or self._body(token, SHORT) is not None
+
     def _signed(self, body: str) -> str:
         return f"{body}.{self._signature(body)}"
 

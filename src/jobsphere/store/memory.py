@@ -85,6 +85,11 @@ class MemoryJobStore:
         page = found[:limit]
         return JobPage(tuple(entry.view for entry in page), page_token(page[-1].seq) if len(found) > limit else "")
 
+    def newest(self, project_id: str, before: int) -> list[tuple[int, Job]]:
+        """The project's jobs with their numbers in the order of creation, newest first; for the finder."""
+        newest = reversed(self._jobs.values())
+        return [(e.seq, e.job) for e in newest if e.job.project_id == project_id and e.seq < before]
+
     async def jobs_in(self, statuses: Sequence[JobStatus]) -> Sequence[Job]:
         """All jobs in these statuses, oldest first."""
         return [entry.job for entry in self._jobs.values() if entry.job.status in statuses]

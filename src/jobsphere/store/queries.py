@@ -79,6 +79,19 @@ def _in_status() -> Select[Any]:
 
 JOBS_LIVE = Query(_in_status().where(LIVE))
 JOBS_IN = Query(_in_status())
+
+
+def _found() -> Select[Any]:
+    return (
+        select(jobs.c.seq, jobs.c.id, jobs.c.record)
+        .where(jobs.c.project_id == bindparam("project_id"), jobs.c.seq < bindparam("before"))
+        .order_by(jobs.c.seq.desc())
+    )
+
+
+FIND_JOBS = Query(_found())
+FIND_JOBS_BY_STATUS = Query(_found().where(jobs.c.status == bindparam("status")))
+FORKS = Query(_found().where(jobs.c.parent_job_id == bindparam("parent_job_id")))
 EXPIRED_JOBS = Query(
     select(jobs.c.id, jobs.c.record)
     .where(HAS_DATA, jobs.c.data_expires_at <= bindparam("now"), status_among(SETTLED))
@@ -136,6 +149,13 @@ GET_RESOURCE = Query(select(*_RESOURCE).where(resources.c.id == bindparam("id"),
 FIND_RESOURCE = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND, resources.c.name == bindparam("name")))
 LIST_RESOURCES_OF = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND).order_by(resources.c.seq))
 LIST_RESOURCES = Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.seq))
+
+# Everything that there is: for a backup, and for a look at the whole data directory.
+
+ALL_JOBS = Query(select(jobs.c.id, jobs.c.project_id, jobs.c.status, jobs.c.data_cleared, jobs.c.attempt_id))
+ALL_REFERENCES = Query(select(job_blobs.c.job_id, job_blobs.c.project_id, job_blobs.c.sha256))
+ALL_RECORDS = Query(select(jobs.c.id, jobs.c.record))
+ALL_OF_KIND = Query(select(resources.c.project_id, resources.c.id).where(_OF_KIND))
 
 
 def compiled() -> str:

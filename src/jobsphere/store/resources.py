@@ -43,13 +43,13 @@ class SqliteResourceStore:
     async def get_resource(self, kind: type[B], resource_id: str) -> Resource[B]:
         """See the port."""
         for row in self._all(sql.GET_RESOURCE, {"id": resource_id, "kind": kind.KIND}):
-            return _load(kind, row)
+            return load_resource(kind, row)
         raise _no_id(kind, resource_id)
 
     async def find_resource(self, kind: type[B], project_id: str, name: str) -> Resource[B]:
         """See the port."""
         for row in self._all(sql.FIND_RESOURCE, {"project_id": project_id, "kind": kind.KIND, "name": name}):
-            return _load(kind, row)
+            return load_resource(kind, row)
         raise _no_name(kind, project_id, name)
 
     async def list_resources(self, kind: type[B], project_id: str | None = None) -> Sequence[Resource[B]]:
@@ -58,7 +58,7 @@ class SqliteResourceStore:
             rows = self._all(sql.LIST_RESOURCES, {"kind": kind.KIND})
         else:
             rows = self._all(sql.LIST_RESOURCES_OF, {"kind": kind.KIND, "project_id": project_id})
-        return [_load(kind, row) for row in rows]
+        return [load_resource(kind, row) for row in rows]
 
     def _all(self, statement: Statement, values: Row) -> list[Any]:
         try:
@@ -138,7 +138,7 @@ def _guard(was: Resource[B]) -> Row:
     return {"was_id": was.id, "was_kind": was.body.KIND, "was_version": was.version}
 
 
-def _load(kind: type[B], row: Sequence[Any]) -> Resource[B]:
+def load_resource(kind: type[B], row: Sequence[Any]) -> Resource[B]:
     """The resource of a row.
 
     Raises:

@@ -34,6 +34,24 @@ def current_revision(connection: sqlite3.Connection) -> str | None:
     return row[0] if row else None
 
 
+def check_known(path: Path, connection: sqlite3.Connection) -> str:
+    """The revision of the database at ``path``, which ``connection`` has open.
+
+    Raises:
+        FailedPreconditionError: a newer jobsphere made it, or it is no database of jobsphere.
+    """
+    revision = current_revision(connection)
+    if revision is None:
+        raise FailedPreconditionError(f"{path} is no database of jobsphere; name the data directory of a server")
+    if revision == HEAD:
+        return revision
+    from jobsphere.store.migrations import run
+
+    if revision not in run.known_revisions():
+        raise _newer(path, revision)
+    return revision
+
+
 def upgrade(path: Path) -> None:
     """Run the migrations that the database at ``path`` lacks.
 
@@ -46,7 +64,13 @@ def upgrade(path: Path) -> None:
         with durable(Point.STORE_SCHEMA):
             run.to_head(path)
     except run.UnknownRevisionError as error:
-        raise FailedPreconditionError(
-            f"the database {path} was made by a newer jobsphere; update this one, or name another data directory",
-            revision=error.revision,
-        ) from error
+        raise _newer(path, error.revision) from error
+
+
+def _newer(path: Path, revision: str) -> FailedPreconditionError:
+    return FailedPreconditionError(
+        f"the database {path} was made by a newer jobsphere (its schema is {revision}, the newest that this version "
+        f"knows is {HEAD}): nothing was changed; start the newer version again, or restore the backup that was made "
+        "before the update into a new data directory",
+        revision=revision,
+    )

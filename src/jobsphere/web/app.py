@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from jobsphere.domain.errors import (
     AlreadyExistsError,
@@ -21,14 +25,16 @@ from jobsphere.domain.errors import (
     UnsupportedError,
 )
 from jobsphere.domain.ports import BlobStore, UrlSigner
+from jobsphere.domain.text import readable
 from jobsphere.web.blobs import Blobs
+from jobsphere.web.guard import Guard, guarding
 from jobsphere.web.patience import Patience, PatientSite
 
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
 PATIENCE = web.AppKey("patience", Patience)
 
-_STATUSES: dict[type[JobsphereError], int] = {
+STATUSES: dict[type[JobsphereError], int] = {
     InvalidArgumentError: 400,
     UnauthenticatedError: 401,
     PermissionDeniedError: 403,
@@ -39,6 +45,7 @@ _STATUSES: dict[type[JobsphereError], int] = {
     UnavailableError: 503,
     ResourceExhaustedError: 507,
 }
+"""The status of each error."""
 _log = structlog.get_logger("jobsphere.web")
 
 
@@ -54,8 +61,10 @@ def build_app(
     known: Callable[[str], Awaitable[object]] = _any_project,
     request_s: float = 30.0,
     connections: int = 512,
+    parts: Iterable[Callable[[web.Application], None]] = (),
+    names: frozenset[str] | None = None,
 ) -> web.Application:
-    """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs).
+    """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs), and more.
 
     Args:
         signer: Verifies the URLs.
@@ -65,15 +74,19 @@ def build_app(
         request_s: How long a connection may take to bring the head of a request.
         connections: How many may be open at once.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
+        parts: Add what else is served.
+        names: See :class:`jobsphere.web.guard.Guard`.
     """
     patience = Patience(request_s, connections)
-    app = web.Application(middlewares=[patience.middleware, _plain_errors])
+    app = web.Application(middlewares=[patience.middleware, _plain_errors, guarding(Guard(names))])
     app[PATIENCE] = patience
     handlers = Blobs(signer, blobs, idle_timeout_s, known)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)
     app.router.add_get("/readyz", _readiness(ready))
+    for add in parts:
+        add(app)
     return app
 
 
@@ -88,6 +101,7 @@ async def serve(app: web.Application, listening: socket.socket) -> web.AppRunner
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_Protocol(logging.getLogger("aiohttp.server")),
         handle_signals=False,
         # A blob is the bytes that travel, also when the client says that they are gzip.
         auto_decompress=False,
@@ -111,12 +125,29 @@ async def _plain_errors(
     try:
         return await handler(request)
     except JobsphereError as error:
-        status = _STATUSES.get(type(error), 500)
+        status = STATUSES.get(type(error), 500)
         if status >= 500:
             _log.warning(
                 "request failed", method=request.method, path=request.path, error=error.public, **error.context
             )
-        return web.Response(status=status, text=error.public + "\n")
+        return web.Response(status=status, text=readable(error.public) + "\n")
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception as error:
+        if request.writer.output_size:
+            raise  # too late to say so: the connection is cut
+        reference = secrets.token_hex(8)
+        _log.error("request failed", method=request.method, path=request.path, reference=reference, exc_info=error)
+        return web.Response(status=500, text=f"internal error, reference {reference}\n")
+
+
+class _Protocol(logging.LoggerAdapter[logging.Logger]):
+    """What the HTTP library has to say: that somebody sent bytes that are no request is worth no traceback."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        """An error: one of the client's is told to the client, and here only to who looks closely."""
+        level = logging.DEBUG if isinstance(exc_info, HttpProcessingError) else logging.ERROR
+        self.log(level, msg, *args, exc_info=exc_info, **more)
 
 
 async def _health(_: web.Request) -> web.Response:

@@ -32,11 +32,15 @@ def to_head(path: Path) -> None:
     with _transaction(path) as connection:
         config = configuration()
         config.attributes["connection"] = connection
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         revision = MigrationContext.configure(connection).get_current_revision()
-        if revision is not None and revision not in known:
+        if revision is not None and revision not in known_revisions():
             raise UnknownRevisionError(revision)
         command.upgrade(config, "head")
+
+
+def known_revisions() -> set[str]:
+    """All revisions that this version knows."""
+    return {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
 
 
 def configuration() -> Config:

@@ -1,0 +1,1 @@
+"""The client for asyncio; the other one is made from it."""

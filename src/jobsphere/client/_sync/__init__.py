@@ -1,0 +1,1 @@
+"""The client that blocks. Made from ``_async`` by ``make fmt``, but for ``transport``: change it there."""

@@ -1,0 +1,136 @@
+"""What people look at: jobs by a piece of text, one job with its relatives, who waits for what, and what a node has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobsphere.domain.access import Action
+from jobsphere.domain.access_ports import AccountStore
+from jobsphere.domain.capacity import InstanceTypes, Need, NodeCapacity
+from jobsphere.domain.errors import NotFoundError
+from jobsphere.domain.finding import Found, JobFinder
+from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
+from jobsphere.domain.ports import JobStore
+from jobsphere.domain.resource import Project, Subject
+from jobsphere.service.access import Access
+
+PAGE = 50
+_ANCESTORS = 5
+_FORKS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A job, those it was forked from (the first of them first), and its forks (newest first)."""
+
+    job: Job
+    ancestors: tuple[Job, ...]
+    forks: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A job under way, oldest first; ``job`` is None where the caller may not see it."""
+
+    job: Job | None
+    project: Project | None
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUse:
+    """What the node has for jobs, what is left of it, and the instance types that fit into it."""
+
+    has: NodeCapacity
+    free: NodeCapacity
+    types: tuple[Need, ...]
+
+
+class Board:
+    """Reading only. What a caller may not see is not in it."""
+
+    def __init__(
+        self, jobs: JobStore, finder: JobFinder, access: Access, accounts: AccountStore, types: InstanceTypes
+    ) -> None:
+        self._jobs = jobs
+        self._finder = finder
+        self._access = access
+        self._accounts = accounts
+        self._types = types
+
+    async def projects(self, who: Subject) -> Sequence[Project]:
+        """Every project that the caller may see, oldest first."""
+        return [p for p in await self._jobs.list_projects() if await self._access.sees_project(who, p)]
+
+    async def project(self, who: Subject, project_id: str) -> Project:
+        """A project.
+
+        Raises:
+            NotFoundError: there is none of that id, or not for them.
+        """
+        return await self._access.project(who, project_id, Action.PROJECT_VIEW)
+
+    async def find(
+        self, who: Subject, project_id: str, statuses: Sequence[JobStatus] | None, text: str, token: str
+    ) -> Found:
+        """A page of the project's jobs that fit a text; see :class:`jobsphere.domain.finding.JobFinder`.
+
+        Raises:
+            NotFoundError: no such project.
+            InvalidArgumentError: the token is none.
+        """
+        await self._access.project(who, project_id, Action.JOB_VIEW)
+        return await self._finder.find(project_id, statuses, text.strip(), PAGE, token)
+
+    async def job(self, who: Subject, job_id: str) -> Job:
+        """A job.
+
+        Raises:
+            NotFoundError: there is none of that id, or not for them.
+        """
+        job = await self._jobs.get_job(job_id)
+        await self._access.require(who, job.project_id, Action.JOB_VIEW, "job", job_id)
+        return job
+
+    async def family(self, who: Subject, job_id: str) -> Family:
+        """A job and its relatives: a fork stays in the project of its source, so who sees one sees all.
+
+        Raises:
+            NotFoundError: there is none of that id, or not for them.
+        """
+        job = await self.job(who, job_id)
+        ancestors: list[Job] = []
+        parent_id = job.parent_job_id
+        while parent_id and len(ancestors) < _ANCESTORS:
+            try:
+                parent = await self._jobs.get_job(parent_id)
+            except NotFoundError:
+                break  # deleted
+            ancestors.append(parent)
+            parent_id = parent.parent_job_id
+        return Family(job, tuple(reversed(ancestors)), tuple(await self._finder.forks(job, _FORKS)))
+
+    async def queue(self, who: Subject) -> Sequence[Queued]:
+        """All jobs under way, oldest first."""
+        seen = {project.id: project for project in await self.projects(who)}
+        live = await self._jobs.jobs_in(LIVE_STATUSES)
+        return [
+            Queued(job if job.project_id in seen else None, seen.get(job.project_id), waits=job.attempt is None)
+            for job in live
+        ]
+
+    async def node(self) -> NodeUse:
+        """The node, as the attempts that are under way leave it."""
+        free = self._types.node
+        for job in await self._jobs.jobs_in(LIVE_STATUSES):
+            if job.attempt is not None and job.attempt.limits is not None:
+                free = free.without(job.attempt.limits)
+        return NodeUse(self._types.node, free, tuple(self._types.offered()))
+
+    async def name_of(self, subject_id: str) -> str:
+        """What people call somebody: the account's name; of the operator and of accounts that are gone, the id."""
+        try:
+            return (await self._accounts.get_account(subject_id)).name
+        except NotFoundError:
+            return subject_id

@@ -1,0 +1,67 @@
+// Keeps a part of the page as it is on the server: when the job changes, or every few seconds while the page is seen.
+
+const part = document.getElementById("part");
+let shown = "";
+
+export async function refresh() {
+  const response = await fetch(part.dataset.part, { headers: { Accept: "text/html" } });
+  if (response.redirected || response.status === 401) {
+    location.reload();
+    return;
+  }
+  if (!response.ok) return;
+  const text = await response.text();
+  if (text === shown) return;
+  shown = text;
+  replace(text);
+}
+
+// What was in focus or opened by hand stays so.
+function replace(text) {
+  const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+  const open = new Map([...part.querySelectorAll("details[id]")].map((d) => [d.id, d.open]));
+  const scrolled = part.querySelector(".scroll")?.scrollLeft ?? 0;
+  part.innerHTML = text; // rendered and escaped by the server
+  for (const [id, was] of open) {
+    const details = document.getElementById(id);
+    if (details) details.open = was;
+  }
+  const scroll = part.querySelector(".scroll");
+  if (scroll) scroll.scrollLeft = scrolled;
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
+function watch(url) {
+  const source = new EventSource(url);
+  source.addEventListener("message", () => refresh().catch(() => {}));
+  source.addEventListener("end", () => source.close());
+  source.addEventListener("failed", () => { source.close(); refresh().catch(() => {}); });
+}
+
+function every(seconds) {
+  const look = () => {
+    if (document.visibilityState === "visible") refresh().catch(() => {});
+  };
+  setInterval(look, seconds * 1000);
+  document.addEventListener("visibilitychange", look);
+}
+
+function lasting(seconds) {
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const parts = [];
+  let left = Math.max(0, Math.floor(seconds));
+  for (const [size, unit] of units) {
+    if (left >= size) parts.push(`${Math.floor(left / size)} ${unit}`);
+    left %= size;
+  }
+  return parts.slice(0, 2).join(" ") || "0 s";
+}
+
+setInterval(() => {
+  for (const element of document.querySelectorAll("[data-since]")) {
+    element.textContent = lasting((Date.now() - Date.parse(element.dataset.since)) / 1000);
+  }
+}, 1000);
+
+if (part?.dataset.watch) watch(part.dataset.watch);
+if (part?.dataset.every) every(Number(part.dataset.every));

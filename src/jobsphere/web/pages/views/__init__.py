@@ -1,0 +1,1 @@
+"""What each page shows: a use case or two, and a template."""

@@ -1,0 +1,75 @@
+"""What the pages of a server are put together from."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from jobsphere.api.registrar import Registrar
+from jobsphere.api.server import Services
+from jobsphere.config import Settings
+from jobsphere.desk import Desk, audited
+from jobsphere.domain.capacity import GIB, InstanceTypes
+from jobsphere.domain.resource import Subject
+from jobsphere.environments.eviction import stored_environments
+from jobsphere.secretbox import Keys
+from jobsphere.service.board import Board
+from jobsphere.service.connectors import Connectors
+from jobsphere.service.images import ImageResources
+from jobsphere.service.resources import Backing
+from jobsphere.service.secrets import Secrets
+from jobsphere.store.finding import SqliteJobFinder
+from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.system import RandomIds, SystemClock
+from jobsphere.web.pages import Behind, PagesMount
+
+
+def pages_of(
+    settings: Settings,
+    data_dir: Path,
+    store: SqliteJobStore,
+    desk: Desk,
+    services: Services,
+    keys: Keys,
+    types: InstanceTypes,
+    registrar: Registrar,
+    key: bytes,
+) -> PagesMount:
+    """The pages over a server's use cases; what they change goes through the handlers of ``registrar``."""
+    backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
+
+    async def call(
+        name: str, request: Mapping[str, Any], token: str | None, peername: Sequence[Any] | None
+    ) -> dict[str, Any]:
+        from jobsphere.api.rest.inside import call_inside
+
+        return await call_inside(registrar, name, request, token, peername)
+
+    def audit(
+        who: Subject, action: str, ids: Sequence[tuple[str, str]], origin: str
+    ) -> AbstractAsyncContextManager[None]:
+        return audited(desk, action, ids, who, origin)
+
+    return PagesMount(
+        Behind(
+            services.identity,
+            Board(store, store.beside(SqliteJobFinder), desk.access, desk.account_store, types),
+            services.logs,
+            desk.communities,
+            Secrets(backing, keys),
+            ImageResources(backing, keys),
+            services.datasets,
+            Connectors(backing),
+            desk.audit,
+            call,
+            audit,
+            lambda: stored_environments(data_dir),
+            int(settings.environment_cache_gb * GIB),
+            hmac.new(key, b"pages", hashlib.sha256).digest(),
+            settings.tokens_required,
+        )
+    )
