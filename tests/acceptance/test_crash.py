@@ -26,10 +26,12 @@ from tests.integration.containers import Podman, missing, podman_in
 from tests.live import wait_for
 from tests.reliability import Sweep
 
-SAMPLE, TRIES = 2, 3
+TRIES = 3
 NOT_REACHED = "not reached"
 SEED = 20261124
 SOAK = bool(os.environ.get("JOBSPHERE_SOAK"))
+SAMPLE = int(os.environ.get("JOBSPHERE_CRASH_SAMPLE", 10_000 if SOAK else 2))
+"""As many steps of each kind are tried; in soak, all of them."""
 ONLY = os.environ.get("JOBSPHERE_CRASH_CASE", "")
 """One case by its words, to look at again."""
 QUIET = {"no_proxy": "127.0.0.1", "UV_PYTHON_DOWNLOADS": "never"}
@@ -89,7 +91,7 @@ def run_case(place: Place, api: Api, kind: Kind, case: Case | None) -> tuple[str
 def sample(found: list[Case], kind: str) -> list[Case]:
     if ONLY:
         return [case for case in found if str(case) == ONLY]
-    return found if SOAK else sorted(random.Random(f"{SEED} {kind}").sample(found, min(SAMPLE, len(found))))
+    return sorted(random.Random(f"{SEED} {kind}").sample(found, min(SAMPLE, len(found))))
 
 
 @pytest.mark.timeout(7200)
