@@ -88,10 +88,10 @@ def run_case(place: Place, api: Api, kind: Kind, case: Case | None) -> tuple[str
     return (how if case is None or place.fired else NOT_REACHED), trace
 
 
-def sample(found: list[Case], kind: str) -> list[Case]:
+def sample(found: list[Case], kind: str, size: int = SAMPLE) -> list[Case]:
     if ONLY:
         return [case for case in found if str(case) == ONLY]
-    return sorted(random.Random(f"{SEED} {kind}").sample(found, min(SAMPLE, len(found))))
+    return sorted(random.Random(f"{SEED} {kind}").sample(found, min(size, len(found))))
 
 
 @pytest.mark.timeout(7200)
@@ -149,7 +149,7 @@ def test_a_kill_at_any_step_of_the_first_start_and_of_the_stop_loses_nothing(
 ) -> None:
     _, trace = first_start(tmp_path / "undisturbed", None)
     found = [case for case in cases(trace) if case.point.startswith(("server.", "tls.", "store.schema", "store.close"))]
-    chosen, ends, failures = sample(found, "first start"), Counter[str](), list[str]()
+    chosen, ends, failures = sample(found, "first start", SAMPLE // 2), Counter[str](), list[str]()
     for number, case in enumerate(chosen):
         try:
             ends[first_start(tmp_path / str(number), case)[0]] += 1
@@ -169,7 +169,7 @@ def test_a_step_that_fails_is_told_and_nothing_is_lost(
     api.retried |= {grpc.StatusCode.RESOURCE_EXHAUSTED}
     api.retried_http |= {507}
     found = cases(run_case(place, api, kind, None)[1], [way])
-    chosen = sample(found, f"{name} {way}")
+    chosen = sample(found, f"{name} {way}", SAMPLE // 2)
     ends, failures = try_all(place, api, kind, chosen)
     unreached = ends[NOT_REACHED]
     tried(f"disk {way} at each durable step", len(chosen) - unreached, ends.total() - unreached)
