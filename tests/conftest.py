@@ -1,21 +1,42 @@
-"""Gathers what the tests find out about reliability; see :mod:`tests.reliability`."""
+"""A folder of its own for each run; and what the tests find out about reliability (see :mod:`tests.reliability`).
+
+The folder that runs share is closed to other users whenever pytest starts: containers of a run under way, whose users
+are others, would lose their files.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.reliability import Findings, Sweep
 
 pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place")
+# How fast a test runs is for no test to say: the machine may be busy.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+_FOLDER = pytest.StashKey[str]()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="jobsphere-tests-")
     config.addinivalue_line("markers", "fault(name): a case of a fault of tests.reliability.TOLD")
     config.pluginmanager.register(_Gatherer())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    folder = session.config.stash.get(_FOLDER, None)
+    if folder and exitstatus == pytest.ExitCode.OK:  # after a failure it is for reading
+        shutil.rmtree(folder)
 
 
 class _Gatherer:
