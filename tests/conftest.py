@@ -1,17 +1,23 @@
-"""A folder of its own for each run.
+"""A folder of its own for each run; and what the tests find out about reliability (see :mod:`tests.reliability`).
 
-The one that runs share is closed to other users whenever pytest starts: containers of a run under way, whose users are
-others, would lose their files.
+The folder that runs share is closed to other users whenever pytest starts: containers of a run under way, whose users
+are others, would lose their files.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+from collections.abc import Callable, Generator
+from dataclasses import asdict
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.reliability import Findings, Sweep
+
+pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place")
 # How fast a test runs is for no test to say: the machine may be busy.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
@@ -22,6 +28,8 @@ _FOLDER = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None and not hasattr(config, "workerinput"):
         config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="jobsphere-tests-")
+    config.addinivalue_line("markers", "fault(name): a case of a fault of tests.reliability.TOLD")
+    config.pluginmanager.register(_Gatherer())
 
 
 @pytest.hookimpl(trylast=True)
@@ -29,3 +37,45 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     folder = session.config.stash.get(_FOLDER, None)
     if folder and exitstatus == pytest.ExitCode.OK:  # after a failure it is for reading
         shutil.rmtree(folder)
+
+
+class _Gatherer:
+    """Of reports, which come from other processes too."""
+
+    def __init__(self) -> None:
+        self._findings = Findings()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        mark = item.get_closest_marker("fault")
+        if mark is not None and report.when == "call" and not report.skipped:
+            report.user_properties.append(("cases", [*mark.args, 1, int(report.passed)]))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call":
+            return
+        for kind, value in report.user_properties:
+            if kind == "cases":
+                self._findings.cases(*value)
+            elif kind == "sweep":
+                self._findings.swept(Sweep(**value))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self._findings.words():
+            terminalreporter.write_line(line)
+        if os.environ.get("JOBSPHERE_SOAK"):
+            self._findings.write()
+
+
+@pytest.fixture
+def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], None]:
+    """Takes in what a sweep has found out."""
+    return lambda sweep: record_property("sweep", asdict(sweep))
+
+
+@pytest.fixture
+def tried(record_property: Callable[[str, object], None]) -> Callable[[str, int, int], None]:
+    """Takes in many cases of a fault: its name, how many were tried, and how many survived."""
+    return lambda *found: record_property("cases", list(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.live import HANG_S, LiveServer, wait_for
 T = TypeVar("T")
 TERMINAL = {pb.SUCCESS, pb.ERROR, pb.CANCELLED}
 _RETRY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+_SOON_AGAIN = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200))
+_RETRY_HTTP = {503}
 
 
 def file_of(path: str, content: bytes, var: str = "", compression: int = pb.NONE) -> pb.File:
@@ -40,11 +43,15 @@ class Api:
 
     def __init__(self, port: int, ca: Path, token: str = "", retry: bool = True) -> None:
         credentials = grpc.ssl_channel_credentials(ca.read_bytes())
-        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials)
+        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, _SOON_AGAIN)
         self.jobs = ProjectJobServiceStub(self.channel)
         self.operations = OperationServiceStub(self.channel)
         self.metadata = [("authorization", f"Bearer {token}")] if token else []
         self._retry = retry
+        self.retried = set(_RETRY)
+        """The codes after which a call is repeated; ``told`` has the words of those that were."""
+        self.retried_http = set(_RETRY_HTTP)
+        self.told: list[str] = []
 
     @classmethod
     def of(cls, server: LiveServer) -> Api:
@@ -62,8 +69,9 @@ class Api:
                 return method(request, metadata=self.metadata, timeout=HANG_S)
             except grpc.RpcError as e:
                 code = e.code()  # pyright: ignore[reportAttributeAccessIssue]
-                if not self._retry or code not in _RETRY or time.monotonic() > until:
+                if not self._retry or code not in self.retried or time.monotonic() > until:
                     raise
+                self.told.append(f"{code.name}: {e.details()}")  # pyright: ignore[reportAttributeAccessIssue]
                 time.sleep(0.05)
 
     def create(
@@ -103,7 +111,9 @@ class Api:
                 return False
             except urllib.error.URLError as e:
                 if isinstance(e, urllib.error.HTTPError):
-                    raise
+                    if e.code not in self.retried_http:
+                        raise
+                    self.told.append(f"{e.code}: {e.read().decode()}")
                 return False
 
         wait_for(sent, "the file is uploaded")

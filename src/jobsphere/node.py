@@ -10,6 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
+from jobsphere.blob.durable import set_aside
 from jobsphere.blob.paths import blob_path
 from jobsphere.domain.errors import NotFoundError
 from jobsphere.domain.ports import EnvironmentBuilder
@@ -38,6 +39,9 @@ def main(argv: list[str] | None = None) -> None:
             raise NotFoundError("its bytes are not stored any more; create the job again to upload them")
         return path
 
+    def condemn(project_id: str, sha256: str) -> None:
+        set_aside(data / "blobs", project_id, sha256)
+
     def builder() -> EnvironmentBuilder:
         # A plain job never pays for it.
         from jobsphere.environments.cache import DEFAULT_ALIAS, DEFAULT_SEARCH_PATH, open_builder
@@ -50,9 +54,8 @@ def main(argv: list[str] | None = None) -> None:
 
         return Keys.of_node(data, os.environ).box().open(project_id, sealed)
 
-    spawner.serve(
-        str(data / "run"), Supervisor(source, builder, unseal, str(volume)).carry, options.idle, options.generation
-    )
+    supervisor = Supervisor(source, builder, unseal, str(volume), condemn)
+    spawner.serve(str(data / "run"), supervisor.carry, options.idle, options.generation)
 
 
 if __name__ == "__main__":

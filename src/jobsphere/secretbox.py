@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from jobsphere.domain.errors import CorruptedError, FailedPreconditionError
+from jobsphere.durable import Point, locked, write_private
 
 KEY_VARIABLE = "JOBSPHERE_SECRET_KEY"
 KEY_FILE_VARIABLE = "JOBSPHERE_SECRET_KEY_FILE"
@@ -164,18 +165,8 @@ class Keys:
         """Put these keys into the file, durably and at once; only its owner can read it."""
         text = "# Keys that seal secrets: the first seals, all open. Keep a copy apart from the data directory.\n"
         text += "".join(base64.b64encode(key).decode() + "\n" for key in keys)
-        aside = self.file.with_name(f"{self.file.name}.{os.urandom(4).hex()}")
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.file)
-        folder = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with locked(self.file.parent):
+            write_private(self.file, text.encode("ascii"), Point.SECRETS_KEY)
 
 
 def new_key() -> bytes:

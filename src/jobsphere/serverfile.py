@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError
+from jobsphere.durable import Point, durable
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def publish(data_dir: Path, info: ServerInfo) -> None:
     path = run_dir(data_dir) / "server.json"
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(asdict(info)))
-    temporary.replace(path)
+    with durable(Point.SERVER_INFO):
+        temporary.replace(path)
 
 
 def is_held(data_dir: Path) -> bool:

@@ -34,11 +34,12 @@ from jobsphere.domain.attempt import S3Mode, SandboxPlan
 from jobsphere.domain.capacity import GIB, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.quota import Quota
+from jobsphere.durable import Point, locked, write_private
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
-from jobsphere.engine.upkeep import keep_up
+from jobsphere.engine.upkeep import clean_up, keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
@@ -88,19 +89,10 @@ def secret_key(data_dir: Path) -> bytes:
     path = data_dir / "key"
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        # Written aside and linked: of two that start at once one wins, and nobody ever reads a half-written key.
-        aside = data_dir / f"key.{secrets.token_hex(8)}"
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
+        # Of two that start at once one makes it, and nobody ever reads a half-written key.
+        with locked(data_dir):
+            if not path.exists():
+                write_private(path, secrets.token_bytes(_KEY_BYTES), Point.SERVER_KEY)
     return path.read_bytes()
 
 
@@ -234,7 +226,6 @@ class Server:
         )
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
-        await data.sweep()
         backing = Backing(store.resources, store, access, clock, ids)
         datasets = Datasets(backing, dataset_files)
         await datasets.sweep()
@@ -242,7 +233,10 @@ class Server:
         await engine.start()
         stack.push_async_callback(engine.stop)
         self._engine = engine
-        upkeep = [asyncio.create_task(keep_up(lambda: asyncio.to_thread(_trim, data_dir, settings), _UPKEEP_S))]
+        upkeep = [
+            asyncio.create_task(keep_up(lambda: asyncio.to_thread(_trim, data_dir, settings), _UPKEEP_S)),
+            asyncio.create_task(clean_up(data.sweep)),
+        ]
         if (days := settings.audit_days) is not None:
             upkeep.append(asyncio.create_task(keep_up(lambda: desk.audit.expire(days), _EXPIRY_S)))
         for task in upkeep:

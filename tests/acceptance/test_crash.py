@@ -1,170 +1,195 @@
-"""The server is killed at each durable step of each of several jobs: every job ends as it does without the kill.
+"""Server and supervisors are killed at each durable step of jobs of every kind: every job ends, and as it may.
 
 The default run takes a fixed sample of the points; ``make soak`` takes all of them.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import random
-import subprocess
-import sys
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Lock, Thread
-from typing import Any
 
+import grpc
 import pytest
-from google.protobuf.duration_pb2 import Duration
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
-from tests.acceptance.jobfiles import log_text
+from tests.crash.killing import FAULTS, Case, cases
+from tests.crash.kinds import Kind, kinds
+from tests.crash.place import Place
 from tests.grpc_client import Api
-from tests.live import HANG_S, LiveServer, processes_of, wait_for
+from tests.integration.bench import Index, serving
+from tests.integration.containers import Podman, missing, podman_in
+from tests.live import wait_for
+from tests.reliability import Sweep
 
-SAMPLE_PER_KIND = 4
+TRIES = 3
+NOT_REACHED = "not reached"
 SEED = 20261124
-ROOT = Path(__file__).parent.parent.parent
+SOAK = bool(os.environ.get("JOBSPHERE_SOAK"))
+SAMPLE = int(os.environ.get("JOBSPHERE_CRASH_SAMPLE", 10_000 if SOAK else 2))
+"""As many steps of each kind are tried; in soak, all of them."""
+ONLY = os.environ.get("JOBSPHERE_CRASH_CASE", "")
+"""One case by its words, to look at again."""
+QUIET = {"no_proxy": "127.0.0.1", "UV_PYTHON_DOWNLOADS": "never"}
+NAMES = ("plain", "uv environment", "image", "graceful cancel", "fork", "output dataset", "TTL sweep", "delete")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of job: what it is created with, and how it is cancelled while it runs (None: it is not)."""
-
-    name: str
-    script: str
-    more: dict[str, Any] = field(default_factory=dict)
-    cancel: bool = False
-    graceful: bool = False
+@pytest.fixture(scope="session")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman | None]:
+    if missing() and "CI" not in os.environ:
+        yield None
+        return
+    with podman_in(tmp_path_factory.mktemp("podman")) as opened:
+        yield opened
 
 
-STARTS = "starts.txt"
-OUTPUT = {"output_files": [pb.FileDesc(path="out.txt"), pb.FileDesc(path=STARTS)]}
-GRACE = {"graceful_shutdown_parameters": pb.GracefulShutdownParameters(signal=15, timeout=Duration(seconds=600))}
-TRAP = "trap 'echo saved > out.txt; exit 0' TERM\necho started >> starts.txt\necho up\nwhile :; do sleep 0.05; done\n"
-KINDS = (
-    Kind("plain", "echo started >> starts.txt\necho hello\necho result > out.txt\n", OUTPUT),
-    Kind("failing", "echo started >> starts.txt\necho bad >&2\nexit 3\n", OUTPUT),
-    Kind("cancelled", "echo started >> starts.txt\necho up\nsleep 1000\n", OUTPUT, cancel=True),
-    Kind("graceful", TRAP, OUTPUT | GRACE, cancel=True, graceful=True),
-)
-
-
-@dataclass(frozen=True)
-class End:
-    """How a job ended, as far as a kill may not change it."""
-
-    status: int
-    stdout: bytes
-    files: dict[str, bytes]
-    errors: tuple[str, ...]
-
-
-class CrashingServer(LiveServer):
-    """A server that kills itself at a step, and is then started again without that."""
-
-    def __init__(self, data_dir: Path, kill_at: int, when: str) -> None:
-        super().__init__(data_dir)
-        self.trace = data_dir.parent / "trace"
-        self._deciding, self._ending = Lock(), False
-        self._armed = [sys.executable, "-m", "tests.crash.server", str(self.trace), str(kill_at), when]
-
-    def launch(self, ports: dict[str, int], *, armed: bool) -> None:
-        """Start it and wait for its ready line; an armed one may die before."""
-        command = self._armed if armed else [sys.executable, "-m", "jobsphere.cli.main"]
-        command = [*command, "up", "--data-dir", str(self.data_dir)]
-        for name in ("grpc", "proxy", "http"):
-            command += [f"--{name}-port", str(ports.get(name, 0))]
-        with (self.data_dir.parent / "data.log").open("a") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT)
-        assert self.process.stdout
-        self.ready_line = self.process.stdout.readline()
-        assert "ready" in self.ready_line, self.log
-
-    def restart_at_death(self) -> Thread:
-        """Start again, on the same ports, once it has killed itself."""
-        ports, process = self.ports, self.process
-        assert process
-
-        def restart() -> None:
-            process.wait()
-            with self._deciding:
-                if process.returncode == -9 and not self._ending:
-                    self.launch(ports, armed=False)
-
-        thread = Thread(target=restart)
-        thread.start()
-        return thread
-
-    def restart_no_more(self) -> None:
-        """From now on a death is the end: one of its last steps may be the one that it dies at."""
-        with self._deciding:
-            self._ending = True
-
-
-@contextmanager
-def _crashing(folder: Path, kill_at: int, when: str):
-    folder.mkdir()
-    server = CrashingServer(folder / "data", kill_at, when)
-    server.launch({}, armed=True)
-    thread = server.restart_at_death()
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory, podman: Podman | None) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("crash")
+    place = Place(folder, {**os.environ, **QUIET})
+    if podman is not None:
+        place.data_dir.mkdir()
+        (place.data_dir / "jobsphere.toml").write_text(
+            f"container_engine = 'podman'\ncontainer_engine_args = {json.dumps(podman.args)}\n"
+            f"container_run_args = {json.dumps(podman.engine.run_args)}\n"
+        )
     try:
-        yield server
+        place.start_watched()
+        yield place
     finally:
-        server.restart_no_more()
-        server.end_all()
-        thread.join(HANG_S)
+        place.end()
 
 
-def run_job(folder: Path, kind: Kind, kill_at: int = -1, when: str = "before") -> tuple[End, list[str]]:
-    """Run one job with a kill at a step: how it ended, and the steps of the armed server."""
-    with _crashing(folder, kill_at, when) as server:
-        api = Api.of(server)
-        end = _drive(api, server, kind)
+@pytest.fixture(scope="session")
+def every(tmp_path_factory: pytest.TempPathFactory, podman: Podman | None) -> Iterator[dict[str, Kind]]:
+    with serving(Index(tmp_path_factory.mktemp("wheels"))) as index:
+        index.gate.set()
+        yield {kind.name: kind for kind in kinds(index, podman and podman.containers)}
+
+
+_tokens = (f"t{n}" for n in itertools.count())
+
+
+def run_case(place: Place, api: Api, kind: Kind, case: Case | None) -> tuple[str, list[str]]:
+    """Run one job with a kill at a step, or a fault: how it ended, and its steps."""
+    project, token = place.project, next(_tokens)
+    prepared = kind.prepare(place, api, project, token)
+    wait_for(lambda: not place.unsettled(), "what was prepared has been tidied")
+    role, fault = (case.role, FAULTS.get(case.when, (0, 0))[0]) if case else ("", 0)
+    with place.armed(case):
+        job_id, seen = kind.drive(place, api, project, token, prepared)
+        how = kind.check(place, api, job_id, seen, token, role, os.strerror(fault) if fault else "")
+        place.check_settled(f"{job_id}-1")
+        trace = place.trace()
+    return (how if case is None or place.fired else NOT_REACHED), trace
+
+
+def sample(found: list[Case], kind: str, size: int = SAMPLE) -> list[Case]:
+    if ONLY:
+        return [case for case in found if str(case) == ONLY]
+    return sorted(random.Random(f"{SEED} {kind}").sample(found, min(size, len(found))))
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kill_at_any_durable_step_loses_nothing(
+    name: str, place: Place, every: dict[str, Kind], swept: Callable[[Sweep], None]
+) -> None:
+    if name not in every:
+        pytest.skip("no container engine is installed")
+    kind, api = every[name], place.api()
+    how, trace = run_case(place, api, kind, None)
+    assert how == "as undisturbed"
+    found = cases(trace)
+    chosen = sample(found, name)
+    ends, failures = try_all(place, api, kind, chosen)
+    tried = len(chosen) - ends[NOT_REACHED]
+    swept(Sweep(name, len(found), tried, ends["as undisturbed"], ends["lost, and told so"]))
+    place.restart()
+    api.close()
+    assert not failures, "\n".join(failures)
+    assert place.check_blobs()
+
+
+def first_start(folder: Path, case: Case | None) -> tuple[str, list[str]]:
+    """Start a server on nothing, run a job, stop it, with a kill at a step; and look at what the next one finds."""
+    folder.mkdir()
+    place = Place(folder, {**os.environ, **QUIET})
+    try:
+        with place.armed(case):
+            place.start_watched()
+            api = place.api()
+            job_id = api.create(place.project, "echo hello")
+            api.execute(job_id)
+            api.wait(job_id)
+            wait_for(lambda: not place.unsettled(), "it is tidied")
+            api.close()
+            place.end()
+            trace = place.trace()
+        fired = place.fired
+        place = Place(folder, {**os.environ, **QUIET})
+        place.start_watched()
+        api = place.api()
+        assert api.get(job_id).status == pb.SUCCESS
+        assert api.stdout(job_id) == b"hello\n"
+        place.check_settled(f"{job_id}-1")
         api.close()
-        return end, server.trace.read_text().splitlines()
-
-
-def _drive(api: Api, server: LiveServer, kind: Kind) -> End:
-    project = server.client().project
-    job_id = api.create(project, "bash job.sh", {"job.sh": kind.script.encode()}, **kind.more)
-    operation = api.execute(job_id)
-    if kind.cancel:
-        wait_for(lambda: "up\n" in log_text(server.data_dir, job_id), "the program runs")
-        api.cancel(job_id, kind.graceful, "test")
-    job = api.wait(job_id)
-    stdout = api.stdout(job_id)
-    done = wait_for(lambda: o if (o := api.operation(operation.id)).done else None, "the operation is done")
-    assert done.HasField("error") is (job.status == pb.CANCELLED)
-    wait_for(lambda: not processes_of(f"JOBSPHERE_JOB_ID={job_id}"), "no process of the job is left")
-    files = [*job.output_files, *[f for f in job.log_files if f.desc.path in {"stdout.txt", "stderr.txt"}]]
-    return End(
-        status=job.status,
-        stdout=stdout,
-        files=api.download(job_id, files) if files else {},
-        errors=tuple(sorted(e.output_file_desc.path for e in job.file_errors)),
-    )
-
-
-def _points(steps: int, kind: Kind) -> list[tuple[int, str]]:
-    every = [(k, when) for k in range(steps) for when in ("before", "after")]
-    if os.environ.get("JOBSPHERE_SOAK"):
-        return every
-    return sorted(random.Random(f"{SEED} {kind.name}").sample(every, SAMPLE_PER_KIND))
+    finally:
+        place.end()
+    return ("as undisturbed" if case is None or fired else NOT_REACHED), trace
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
-def test_a_kill_at_any_durable_step_changes_nothing(
-    kind: Kind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_kill_at_any_step_of_the_first_start_and_of_the_stop_loses_nothing(
+    tmp_path: Path, swept: Callable[[Sweep], None]
 ) -> None:
-    undisturbed, steps = run_job(tmp_path / "undisturbed", kind)
-    assert undisturbed.files[STARTS] == b"started\n"
+    _, trace = first_start(tmp_path / "undisturbed", None)
+    found = [case for case in cases(trace) if case.point.startswith(("server.", "tls.", "store.schema", "store.close"))]
+    chosen, ends, failures = sample(found, "first start", SAMPLE // 2), Counter[str](), list[str]()
+    for number, case in enumerate(chosen):
+        try:
+            ends[first_start(tmp_path / str(number), case)[0]] += 1
+        except Exception as error:  # noqa: BLE001  the others are tried all the same
+            failures.append(f"{case}: {type(error).__name__}: {error}")
+    swept(Sweep("first start and stop", len(found), len(chosen) - ends[NOT_REACHED], ends["as undisturbed"], 0))
+    assert not failures, "\n".join(failures)
 
-    points = _points(len(steps), kind)
-    for k, when in points:
-        end, _ = run_job(tmp_path / f"{k}-{when}", kind, k, when)
-        assert end == undisturbed, f"killed {when} step {k}: {steps[k]}"
-    with capsys.disabled():
-        print(f"\n{kind.name}: {len(points)} of {2 * len(steps)} kill points tried, all jobs ended as undisturbed")
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("way", FAULTS)
+@pytest.mark.parametrize("name", ["plain", "uv environment", "output dataset", "TTL sweep"] if SOAK else ["plain"])
+def test_a_step_that_fails_is_told_and_nothing_is_lost(
+    name: str, way: str, place: Place, every: dict[str, Kind], tried: Callable[[str, int, int], None]
+) -> None:
+    kind, api = every[name], place.api()
+    api.retried |= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    api.retried_http |= {507}
+    found = cases(run_case(place, api, kind, None)[1], [way])
+    chosen = sample(found, f"{name} {way}", SAMPLE // 2)
+    ends, failures = try_all(place, api, kind, chosen)
+    unreached = ends[NOT_REACHED]
+    tried(f"disk {way} at each durable step", len(chosen) - unreached, ends.total() - unreached)
+    api.close()
+    assert not failures, "\n".join(failures)
+    assert not [words for words in api.told if "disk" not in words and "UNAVAILABLE" not in words]
+
+
+def try_all(place: Place, api: Api, kind: Kind, chosen: list[Case]) -> tuple[Counter[str], list[str]]:
+    """Run a job for each case: how often they ended how, and what went wrong.
+
+    How often a step is done varies (two looks at a job may find what three do): one that does not come is waited for in
+    some more jobs.
+    """
+    ends, failures = Counter[str](), list[str]()
+    for case in chosen:
+        try:
+            hows = (run_case(place, api, kind, case)[0] for _ in range(TRIES))
+            ends[next((how for how in hows if how != NOT_REACHED), NOT_REACHED)] += 1
+        except Exception as error:  # noqa: BLE001  the others are tried all the same
+            failures.append(f"{case}: {type(error).__name__}: {error}\n{place.news()}")
+            place.forgive()
+    return ends, failures

@@ -71,6 +71,10 @@ class MemoryRunner:
         self._fail()
         return sorted(name for name, held in self.held.items() if not held.tidied)
 
+    async def tidied(self) -> Sequence[str]:
+        self._fail()
+        return [name for name, held in self.held.items() if held.tidied]
+
     def subscribe(self, hint: Callable[[str], None]) -> None:
         self._hints.append(hint)
 

@@ -1,61 +1,36 @@
-"""``jobsphere up`` that kills itself at a durable step: ``python -m tests.crash.server TRACE K WHEN up …``.
+"""``jobsphere up`` that can be killed at a durable step: ``python -m tests.crash.server FOLDER up …``.
 
-Every call that makes something durable is a step. Each is written to the file TRACE; the K-th kills the process by
-SIGKILL, ``before`` it is done or ``after``. K = -1 kills at none. The product knows nothing of it.
+FOLDER: see :mod:`tests.crash.killing`. Looks and sweeps come soon after each other, for a test waits for them.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
 
-from jobsphere.blob.local import LocalBlobStore
+from jobsphere import durable, wiring
 from jobsphere.cli.main import app
-from jobsphere.runner.local import LocalRunner
-from jobsphere.store.sqlite import SqliteJobStore
-
-STEPS = (
-    (SqliteJobStore, "add_job"),
-    (SqliteJobStore, "update_job"),
-    (SqliteJobStore, "delete_job"),
-    (LocalBlobStore, "receive"),
-    (LocalBlobStore, "adopt"),
-    (LocalBlobStore, "remove"),
-    (LocalRunner, "launch"),
-    (LocalRunner, "stop"),
-    (LocalRunner, "tidy"),
-    (LocalRunner, "remove"),
-)
+from jobsphere.engine import reconciler
+from jobsphere.service import logs
+from tests.crash.killing import Killer
 
 
-def arm(trace: str, kill_at: int, when: str) -> None:
-    """Make steps of the calls above."""
-    numbers = itertools.count()
-    fd = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def main() -> None:
+    folder = Path(sys.argv[1])
+    wiring._LOOK_AGAIN_S, wiring._RETENTION_S, wiring._UPKEEP_S = 0.3, 0.1, 1.5
+    reconciler._LAUNCH_AGAIN_S = 0.5
+    logs._RECONNECT_S = 0.1
+    real = wiring.node_command
 
-    def wrap(name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        @functools.wraps(call)
-        async def step(*args: Any, **kwargs: Any) -> Any:
-            number = next(numbers)
-            os.write(fd, f"{name}\n".encode())
-            if number == kill_at and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = await call(*args, **kwargs)
-            if number == kill_at and when == "after":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+    def node_command(*args: object) -> list[str]:
+        python, _, _, module, *rest = real(*args)  # type: ignore[arg-type]
+        assert module == "jobsphere.node"
+        return [python, "-m", "tests.crash.node", str(folder), *rest]
 
-        return step
-
-    for owner, name in STEPS:
-        setattr(owner, name, wrap(f"{owner.__name__}.{name}", getattr(owner, name)))
+    wiring.node_command = node_command
+    durable.observe(Killer(folder, "server"))
+    app(sys.argv[2:])
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]), sys.argv[3])
-    app(sys.argv[4:])
+    main()

@@ -120,6 +120,7 @@ async def test_each_side_may_say_its_last_word_first(tls: TlsFiles) -> None:
         writer.close()
 
 
+@pytest.mark.fault("client that stops reading a stream")
 async def test_megabytes_pass_unchanged_and_a_slow_reader_holds_the_sender_up(tls: TlsFiles) -> None:
     size = 32 << 20
     sent = 0
@@ -178,6 +179,7 @@ async def test_a_server_that_is_down_is_a_502(tls: TlsFiles) -> None:
         assert (await refusal(port, connect(API)))[0] == 502
 
 
+@pytest.mark.fault("slow-loris on every port")
 async def test_a_client_that_never_ends_its_request_is_cut_off(tls: TlsFiles) -> None:
     async with proxied(NOWHERE, tls, ProxyLimits(request_s=0.2)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -186,6 +188,7 @@ async def test_a_client_that_never_ends_its_request_is_cut_off(tls: TlsFiles) ->
         writer.close()
 
 
+@pytest.mark.fault("slow-loris on every port")
 async def test_a_client_that_never_shakes_hands_is_cut_off(tls: TlsFiles) -> None:
     async with proxied(NOWHERE, tls, ProxyLimits(request_s=0.2)) as port:
         reader, writer, line = await ask(port, connect("pypi.example:443", MARK))
@@ -194,6 +197,7 @@ async def test_a_client_that_never_shakes_hands_is_cut_off(tls: TlsFiles) -> Non
         writer.close()
 
 
+@pytest.mark.fault("slow-loris on every port")
 async def test_too_many_connections_are_turned_away_and_places_come_back(tls: TlsFiles) -> None:
     async with backend(echo) as target, proxied(target, tls, ProxyLimits(connections=1)) as port:
         reader, writer, _ = await ask(port, connect(API))

@@ -348,3 +348,22 @@ async def test_the_certificate_names_the_vendors_hosts(port: int, tls: TlsFiles)
 def test_only_the_authoritys_public_file_is_public(tls: TlsFiles) -> None:
     modes = {p.name: p.stat().st_mode & 0o777 for p in Path(tls.ca_pem.parent).iterdir()}
     assert modes == {"ca.pem": 0o644, "ca-key.pem": 0o600, "server.pem": 0o600, ".lock": 0o600}
+
+
+@pytest.mark.fault("slow-loris on every port")
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01\x02\0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])
+async def test_a_connection_that_never_comes_to_a_call_is_cut(fakes: Fakes, tls: TlsFiles, first: bytes) -> None:
+    server = GrpcServer(fakes.services(), handshake_s=0.3)
+    port = await server.start("127.0.0.1", 0, tls)
+    context = ssl.create_default_context(cafile=str(tls.ca_pem)) if first.startswith(b"PRI") else None
+    if context:
+        context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=context, server_hostname="localhost" if context else None
+    )
+    writer.write(first)
+    async with asyncio.timeout(HANG_S):
+        while await reader.read(1000):
+            pass
+    writer.close()
+    await server.stop(0)

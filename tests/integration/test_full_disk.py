@@ -49,6 +49,7 @@ def fence(request: pytest.FixtureRequest) -> SandboxPlan | None:
     return SandboxPlan() if request.param == "sandbox" else None
 
 
+@pytest.mark.fault("a file system that fills up")
 @pytest.mark.parametrize(
     "script",
     [
@@ -80,6 +81,7 @@ async def test_the_job_that_fills_the_disk_ends_and_no_other(
     assert [f.file.size_bytes for f in kept.collected.files if f.file.desc.path == "out"] == [2]
 
 
+@pytest.mark.fault("a file system that fills up")
 async def test_an_end_is_written_down_on_a_disk_that_stays_full(node: Node, disk: Path) -> None:
     await node.runner.launch(node.plan("echo up; until [ -e go ]; do sleep 0.01; done; exit 3"))
     await node.printed("up\n")

@@ -251,6 +251,7 @@ async def add_large_ones(store: SqliteJobStore) -> list[JobsphereError]:
     return [answer for answer in answers if isinstance(answer, JobsphereError)]
 
 
+@pytest.mark.fault("SQLite: full, failing, damaged")
 async def test_a_full_disk_is_told_and_survived(store: SqliteJobStore) -> None:
     before = a_job()
     await store.add_job(before, create(before))
@@ -261,6 +262,7 @@ async def test_a_full_disk_is_told_and_survived(store: SqliteJobStore) -> None:
     assert await add_large_ones(store) == []
 
 
+@pytest.mark.fault("SQLite: full, failing, damaged")
 async def test_a_failing_disk_is_told_and_survived(path: Path, store: SqliteJobStore) -> None:
     before = a_job()
     await store.add_job(before, create(before))
@@ -271,6 +273,7 @@ async def test_a_failing_disk_is_told_and_survived(path: Path, store: SqliteJobS
     assert await add_large_ones(store) == []
 
 
+@pytest.mark.fault("SQLite: busy and locked")
 async def test_a_lock_of_another_process_is_waited_for(path: Path, store: SqliteJobStore) -> None:
     job = a_job()
     with another_process_locks(path) as unlock:
@@ -284,6 +287,7 @@ async def test_a_lock_of_another_process_is_waited_for(path: Path, store: Sqlite
     assert await store.get_job(job.id) == job
 
 
+@pytest.mark.fault("SQLite: busy and locked")
 async def test_a_lock_that_stays_is_told_and_survived(path: Path) -> None:
     store, job = opened(path, busy_timeout_s=0.05), a_job()
     with another_process_locks(path), pytest.raises(UnavailableError, match="locked"):
@@ -311,6 +315,7 @@ def another_process_locks(path: Path) -> Iterator[Callable[[], None]]:
 # Damage.
 
 
+@pytest.mark.fault("SQLite: full, failing, damaged")
 async def test_a_bad_record_is_told_without_its_content_and_holds_up_no_other(store: SqliteJobStore) -> None:
     bad, good = a_job(status=JobStatus.EXECUTING), a_job(status=JobStatus.EXECUTING)
     await store.add_job(bad, create(bad))
@@ -326,6 +331,7 @@ async def test_a_bad_record_is_told_without_its_content_and_holds_up_no_other(st
     assert "hush" not in f"{caught.value}{caught.value.context}{caught.value.__cause__}{caught.value.__context__}"
 
 
+@pytest.mark.fault("SQLite: full, failing, damaged")
 def test_a_file_that_is_no_database_is_told(path: Path) -> None:
     path.write_bytes(b"not a database at all" * 1000)
     with pytest.raises(CorruptedError):

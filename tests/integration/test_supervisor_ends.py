@@ -133,6 +133,7 @@ async def test_a_neighbour_is_not_touched_by_a_stop(node):
     assert (await node.runner.observe("a2")).alive
 
 
+@pytest.mark.fault("spawner, supervisor, or both killed")
 async def test_a_killed_supervisor_takes_its_whole_tree_with_it_and_the_attempt_is_lost(node):
     await started(node, "echo half > r; printf partial; " + TREE, outputs=(output("r"),))
     await node.printed("partial")
@@ -151,6 +152,7 @@ async def test_a_killed_supervisor_takes_its_whole_tree_with_it_and_the_attempt_
     assert seen.ended.message in await node.text(LogStream.FILE, path=SYSTEM_LOG)
 
 
+@pytest.mark.fault("spawner, supervisor, or both killed")
 async def test_a_tree_whose_spawner_and_supervisor_are_both_gone_is_found_by_its_mark(node):
     await started(node, TREE)
     spawner, supervisor = node.spawner(), node.supervisor()
@@ -172,6 +174,7 @@ async def test_a_claim_of_another_boot_tells_that_the_machine_was_restarted(node
     assert "restarted" in (await node.end()).ended.message
 
 
+@pytest.mark.fault("spawner, supervisor, or both killed")
 async def test_jobs_go_on_when_the_spawner_is_killed_and_another_one_starts_more(node):
     await node.runner.launch(node.plan("echo up; until [ -e go ]; do sleep 0.01; done; echo done"))
     await node.printed("up\n")
@@ -228,6 +231,7 @@ async def test_a_collection_that_was_cut_off_is_done_again(node, survived):
     ]
 
 
+@pytest.mark.fault("spawner, supervisor, or both killed")
 @pytest.mark.parametrize("moment", range(12))
 async def test_a_kill_at_any_moment_leaves_what_the_next_supervisor_can_close(node, moment):
     plan = node.plan("echo x >> starts; sleep 0.005", outputs=(output("starts"),))

@@ -151,13 +151,15 @@ async def test_an_input_in_the_way_of_another_fails_the_staging(node):
     assert await node.text() == ""
 
 
+@pytest.mark.fault("corrupted blob")
 async def test_a_corrupted_input_is_never_given_to_the_program(node):
     placement = node.input(b"right", "work/a")
     (node.data / "blobs/p1" / placement.file.sha256[:2] / placement.file.sha256).write_bytes(b"wrong")
     seen = await node.run("cat a", inputs=(placement,))
     assert (seen.ended.reason, seen.ended.phase) == (EndReason.FAILED, Phase.STAGE)
-    assert "corrupted" in seen.ended.message
+    assert seen.ended.message == "The stored input 'work/a' is corrupted; create the job again to upload it"
     assert seen.started is None
+    assert [p.name for p in (node.data / "blobs").rglob("*") if p.is_file()] == [f"p1-{placement.file.sha256}"]
 
 
 async def test_an_environment_that_cannot_be_had_fails_the_attempt_with_the_resolvers_words(node):
@@ -225,6 +227,7 @@ async def test_the_steps_are_told_in_the_system_log(node):
     assert [w in log for w in ("Staged 1 inputs", "ended with code 0", "Collected 1 of 1")] == [True] * 3
 
 
+@pytest.mark.fault("a file system that fills up")
 async def test_a_full_disk_ends_the_attempt_with_the_words_of_the_system(node):
     """The node inherits a limit on file sizes: its log cannot grow beyond it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

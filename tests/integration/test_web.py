@@ -1,6 +1,7 @@
 """Blobs over real sockets, as clients of all kinds bring and fetch them."""
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import logging
@@ -63,7 +64,7 @@ async def web(tmp_path: Path) -> AsyncIterator[Web]:
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     signer = HmacUrlSigner(os.urandom(32), f"http://127.0.0.1:{port}", WallClock())
-    app = build_app(signer, store, lambda: ready[0], idle_timeout_s=0.5)
+    app = build_app(signer, store, lambda: ready[0], idle_timeout_s=0.5, request_s=0.5, connections=20)
     runner = await serve(app, listening)
     async with aiohttp.ClientSession() as client:
         yield Web(tmp_path / "blobs", port, store, signer, client, ready)
@@ -157,12 +158,14 @@ async def test_a_large_upload_needs_little_memory(web: Web) -> None:
     assert web.store.read(P, whole.hexdigest()).stat().st_size == 50 * MIB
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_the_same_upload_may_be_repeated(web: Web) -> None:
     await web.put()
     await web.put()
     assert web.files() == [hashlib.sha256(CONTENT).hexdigest()]
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_other_bytes_are_refused_with_a_sentence(web: Web) -> None:
     status, text = await refused(web, "PUT", web.url("PUT"), data=b"S" + CONTENT[1:])
     assert (status, web.files()) == (400, [])
@@ -195,6 +198,7 @@ async def send_head(web: Web, url: str, size: int) -> tuple[asyncio.StreamReader
     return reader, writer
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_a_cut_upload_leaves_nothing(web: Web) -> None:
     size = 4 * MIB
     _, writer = await send_head(web, web.url("PUT", size_bytes=size), size)
@@ -205,6 +209,7 @@ async def test_a_cut_upload_leaves_nothing(web: Web) -> None:
     await until(lambda: web.files() == [])
 
 
+@pytest.mark.fault("uploads cut in the middle and repeated")
 async def test_an_upload_that_stalls_is_given_up(web: Web) -> None:
     reader, writer = await send_head(web, web.url("PUT"), len(CONTENT))
     writer.write(CONTENT[:3])
@@ -269,6 +274,7 @@ async def test_a_signed_url_of_a_strange_project_is_refused(web: Web) -> None:
     assert (status, web.files()) == (400, [])
 
 
+@pytest.mark.fault("a file system that fills up")
 async def test_a_full_disk_is_said_so(web: Web) -> None:
     size = 1 << 50
     reader, writer = await send_head(web, web.url("PUT", size_bytes=size), size)
@@ -294,6 +300,60 @@ async def test_no_log_shows_a_signature(web: Web, caplog: pytest.LogCaptureFixtu
     await refused(web, "GET", url)
     assert url.rpartition("=")[2] not in caplog.text
     assert "signature" not in caplog.text
+
+
+@pytest.mark.fault("slow-loris on every port")
+@pytest.mark.parametrize("first", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_client_that_never_ends_a_request_is_cut_off(web: Web, first: bytes) -> None:
+    """Also one that has ended an earlier one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+    writer.write(first)
+    if first.endswith(b"\r\n\r\n"):
+        assert b"200 OK" in await reader.readuntil(b"ok\n")
+        writer.write(b"GET /heal")
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"t")
+                await writer.drain()
+                if reader.at_eof():
+                    break
+                await asyncio.sleep(0.01)
+    writer.close()
+
+
+@pytest.mark.fault("slow-loris on every port")
+async def test_too_many_silent_connections_keep_nobody_out_for_long(web: Web) -> None:
+    silent = [await asyncio.open_connection("127.0.0.1", web.port) for _ in range(30)]
+
+    async def answered() -> bool:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with web.client.get(f"http://127.0.0.1:{web.port}/healthz") as response:
+                return response.status == 200
+        return False
+
+    async with asyncio.timeout(20):
+        while not await answered():  # noqa: ASYNC110 - what is waited for is a connection that others hold
+            await asyncio.sleep(0.01)
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_a_slow_upload_and_a_slow_download_are_no_silence(web: Web) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        for byte in CONTENT:
+            yield bytes([byte])
+            await asyncio.sleep(0.1)
+
+    async with web.client.put(web.url("PUT"), data=slowly()) as response:
+        assert response.status == 200
+    large = os.urandom(30 * MIB)
+    await web.put(large)
+    async with web.client.get(web.url("GET", large)) as response:
+        received = bytearray(await response.content.read(1000))
+        await asyncio.sleep(1)
+        received += await response.content.read()
+    assert received == large
 
 
 async def test_a_mistake_of_the_servers_is_told_by_its_reference(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

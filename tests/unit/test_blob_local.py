@@ -4,14 +4,13 @@ import asyncio
 import errno
 import hashlib
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from jobsphere.blob import incoming
-from jobsphere.blob.local import STALE_S, LocalBlobStore
+from jobsphere.blob.local import LocalBlobStore
 from jobsphere.domain.errors import InvalidArgumentError, ResourceExhaustedError
 from jobsphere.domain.ports import FinishedFile
 
@@ -105,14 +104,21 @@ async def test_a_disk_that_fills_up_on_the_way_is_said_so(tmp_path: Path, monkey
 
 
 async def test_only_uploads_that_nobody_carries_on_are_swept(tmp_path: Path) -> None:
+    store, on_the_way, go_on = LocalBlobStore(tmp_path), asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        on_the_way.set()
+        await go_on.wait()
+        yield CONTENT
+
+    upload = asyncio.create_task(store.receive(P, SHA, len(CONTENT), slowly()))
+    await on_the_way.wait()
+    (tmp_path / ".incoming" / "of-a-killed-server").write_bytes(b"half")
     LocalBlobStore(tmp_path)
-    old, young = tmp_path / ".incoming" / "old", tmp_path / ".incoming" / "young"
-    for file in (old, young):
-        file.write_bytes(b"half")
-    past = time.time() - STALE_S - 60
-    os.utime(old, (past, past))
-    LocalBlobStore(tmp_path)
-    assert files(tmp_path) == [".incoming/young"]
+    assert len(files(tmp_path)) == 1
+    go_on.set()
+    await upload
+    assert store.read(P, SHA).read_bytes() == CONTENT
 
 
 async def test_adopting_links_instead_of_copying(tmp_path: Path) -> None:
@@ -164,6 +170,20 @@ async def test_the_next_removal_settles_what_a_crash_left(tmp_path: Path, somebo
     await store.remove(P, [], wanted)
     assert asked == [{SHA}]
     assert await store.missing(P, [SHA]) == (set() if somebody_wants_it else {SHA})
+
+
+async def test_what_is_adopted_anew_while_it_is_asked_about_leaves_nothing_out_of_reach(tmp_path: Path) -> None:
+    """The file of the outbox and the blob out of reach are one file under two names."""
+    store, file = LocalBlobStore(tmp_path / "blobs"), FinishedFile(SHA, len(CONTENT), tmp_path / "outbox")
+    file.path.write_bytes(CONTENT)
+    await store.adopt(P, [file])
+
+    async def adopted_anew(hidden: set[str]) -> set[str]:
+        await store.adopt(P, [file])
+        return hidden
+
+    await store.remove(P, [SHA], adopted_anew)
+    assert files(tmp_path / "blobs") == [f"{P}/{SHA[:2]}/{SHA}"]
 
 
 async def test_removed_bytes_are_gone_from_the_disk(tmp_path: Path) -> None:

@@ -95,15 +95,24 @@ async def test_what_fails_before_the_program_is_an_error_of_its_phase(world: Wor
     assert (job.status, job.failure.phase, job.started_at) == (S.ERROR, Phase.ENVIRONMENT, None)
 
 
-async def test_an_attempt_that_is_neither_alive_nor_collected_gets_another_supervisor(world: World) -> None:
+async def test_a_supervisor_that_was_seen_alive_and_is_gone_is_replaced_at_once(world: World) -> None:
+    """What it has left of the program is ended by the next one."""
     job = await world.running()
     await world.runner.become(attempt(job), alive=False)
 
     await world.reconcile(job, times=3)
-    assert world.runner.held[attempt(job)].launches == 1
+    assert world.runner.held[attempt(job)].launches == 2
     world.seconds += 60
     await world.reconcile(job, times=3)
-    assert world.runner.held[attempt(job)].launches == 2
+    assert world.runner.held[attempt(job)].launches == 3
+
+
+async def test_a_supervisor_that_was_just_asked_for_is_given_time_to_come(world: World) -> None:
+    job = await world.reconcile(await world.executed())
+    await world.runner.become(attempt(job), alive=False)
+
+    await world.reconcile(job, times=3)
+    assert world.runner.held[attempt(job)].launches == 1
 
 
 async def test_a_run_directory_that_is_gone_ends_the_job(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -267,3 +268,14 @@ def test_a_time_to_live_beyond_the_calendar_does_not_stop_a_job(status: JobStatu
 
 def test_no_time_to_live_is_for_ever() -> None:
     assert after(*WAYS[S.SUCCESS], job=a_job(data_ttl=None)).data_expires_at is None
+
+
+@pytest.mark.fault("clock that jumps back")
+@given(st.lists(st.tuples(events, times), max_size=15))
+def test_no_job_ends_before_it_began_whatever_the_clock_says(happened: list[tuple[Event, datetime]]) -> None:
+    job = a_job()
+    for event, now in happened:
+        with contextlib.suppress(FailedPreconditionError):
+            job, _ = decide(job, event, now)
+        moments = [m for m in (job.created_at, job.started_at, job.finished_at) if m is not None]
+        assert moments == sorted(moments)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jobsphere.domain.attempt import SYSTEM_LOG, LogStream
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.runner import frames
 from jobsphere.runner.frames import MAX_CONTENT, LogWriter, all_frames, read_frames, whole_size
 
 batches = st.lists(
@@ -53,6 +54,7 @@ def test_what_was_appended_is_read_in_steps_of_any_size(tmp_path_factory, append
 
 
 @given(appended=batches, cut=st.integers(1, 300))
+@pytest.mark.fault("truncated log frames")
 def test_an_incomplete_tail_is_not_there_and_the_next_writer_cuts_it_off(tmp_path_factory, appended, cut):
     path = tmp_path_factory.mktemp("log") / "logs"
     expected = write_all(path, appended)
@@ -95,6 +97,7 @@ def test_an_offset_inside_a_frame_is_refused(log, offset):
     writer.close()
 
 
+@pytest.mark.fault("truncated log frames")
 def test_a_write_that_fails_leaves_the_log_as_it_was(log, monkeypatch):
     writer = LogWriter(str(log))
     writer.append(LogStream.OUT, [b"kept\n"])
@@ -112,6 +115,7 @@ def test_a_write_that_fails_leaves_the_log_as_it_was(log, monkeypatch):
     writer.close()
 
 
+@pytest.mark.fault("truncated log frames")
 def test_what_a_power_cut_left_behind_is_cut_off(log):
     write_all(log, [((LogStream.OUT, ""), [b"kept\n"])])
     size = log.stat().st_size
@@ -131,3 +135,16 @@ def test_a_log_is_cut_at_a_frame_and_goes_on_there(tmp_path):
     assert [f.content[:1] for f in all_frames(writer.fd)] == [b"1", b"2", b"4"]
     assert whole_size(writer.fd, before) == writer.size == os.fstat(writer.fd).st_size
     writer.close()
+
+
+@pytest.mark.fault("clock that jumps back")
+@pytest.mark.parametrize("now", [0, 10**9, -(10**9)])
+def test_a_clock_that_was_never_set_makes_a_log_that_can_be_read(log, monkeypatch, now):
+    monkeypatch.setattr(frames.time, "time_ns", lambda: now)
+    writer = LogWriter(str(log))
+    writer.append(LogStream.OUT, [b"one\n"])
+    writer.close()
+    fd = os.open(log, os.O_RDONLY)
+    assert [f.content for f in all_frames(fd)] == [b"one\n"]
+    assert whole_size(fd) == log.stat().st_size
+    os.close(fd)

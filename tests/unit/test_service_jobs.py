@@ -16,6 +16,7 @@ from jobsphere.domain.errors import (
     InvalidArgumentError,
     JobsphereError,
     NotFoundError,
+    UnavailableError,
 )
 from jobsphere.domain.job import Argument, EnvironmentSpec, GracefulShutdown, JobStatus
 from jobsphere.domain.operation import OperationKind
@@ -188,6 +189,26 @@ async def test_a_sweep_removes_what_nobody_refers_to(world: World) -> None:
     await world.data.sweep()
 
     assert await world.blobs.held(PROJECT) == {wanted.sha256}
+
+
+async def test_a_sweep_removes_the_logs_that_a_crash_has_left(world: World) -> None:
+    """It came between the row's end, or its data's, and the removal."""
+    jobs = []
+    for _ in range(3):
+        jobs.append(await world.running())
+        await world.ends(jobs[-1])
+        await world.reconcile(jobs[-1])
+    kept, cleared, deleted = jobs
+    world.runner.fault = UnavailableError("the server dies here")
+    for call in (world.jobs.delete_data(WHO, cleared.id), world.jobs.delete(WHO, deleted.id)):
+        with pytest.raises(UnavailableError):
+            await call
+    world.runner.fault = None
+    assert len(world.runner.held) == 3
+
+    await world.data.sweep()
+
+    assert list(world.runner.held) == [f"{kept.id}-1"]
 
 
 async def test_unknown_jobs_and_projects_are_not_found(world: World) -> None:

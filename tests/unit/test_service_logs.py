@@ -135,6 +135,7 @@ def test_lines_that_came_slowly_are_printed_already(reading: Reading) -> None:
     assert not reading.pending()
 
 
+@pytest.mark.fault("client that stops reading a stream")
 def test_a_reader_that_takes_nothing_holds_nobody_up(reading: Reading) -> None:
     reading.readers.offer(reading.readers.enter(reading.job.id))
     reading.seconds += 9

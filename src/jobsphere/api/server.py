@@ -46,6 +46,8 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.http2.max_ping_strikes", 0),
+    # Who has no call under way for so long is asked to come back with the next one.
+    ("grpc.max_connection_idle_ms", 600_000),
 )
 
 
@@ -69,11 +71,23 @@ class Services:
 class GrpcServer:
     """Serves the API. Started once, stopped once.
 
-    ``origins``: where calls that come through the proxy came from. ``meter`` is told of each call. ``registrar`` has
-    the handlers once it is started.
+    ``registrar`` has the handlers once it is started.
+
+    Args:
+        services: The use cases.
+        origins: Where calls that come through the proxy came from.
+        meter: Is told of each call.
+        handshake_s: How long a connection may take until it can carry calls; a slower one is cut.
     """
 
-    def __init__(self, services: Services, origins: Origins | None = None, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        origins: Origins | None = None,
+        meter: Meter | None = None,
+        handshake_s: float = 10.0,
+    ) -> None:
+        self._handshake_ms = int(handshake_s * 1000)
         self._services = services
         self._origins = origins or Origins()
         self._health = health.HealthServicer()
@@ -96,7 +110,7 @@ class GrpcServer:
         Raises:
             UnavailableError: the port is taken, or the address is not this machine's.
         """
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=(*_OPTIONS, ("grpc.server_handshake_timeout_ms", self._handshake_ms)))
         bound = _listen(server, _address(host, port), tls)
         self._register(server, _address(advertise or host, bound))
         await server.start()

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import ipaddress
 import os
-import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from jobsphere.durable import Point, write_private
 
 SERVER_HOSTS = (
     "datasphere.api.cloud.yandex.net",
@@ -79,7 +80,7 @@ def ensure_certificates(directory: Path, hosts: Sequence[str] = (), now: datetim
         authority = _ensure_authority(files, now)
         names = tuple(dict.fromkeys((*SERVER_HOSTS, *hosts)))
         if not _is_good(files.server_pem, authority, names, now):
-            _write(files.server_pem, _issue(authority, names, now), 0o600)
+            write_private(files.server_pem, _issue(authority, names, now), Point.TLS_FILE)
     return files
 
 
@@ -112,11 +113,11 @@ def _locked(directory: Path) -> Generator[None]:
 def _ensure_authority(files: TlsFiles, now: datetime) -> _Authority:
     # The key's file holds the certificate as well, so that a crash between two files cannot part them.
     if not files.ca_key.exists() or _expires_soon(_load_authority(files).certificate, now):
-        _write(files.ca_key, _new_authority(now), 0o600)
+        write_private(files.ca_key, _new_authority(now), Point.TLS_FILE)
     authority = _load_authority(files)
     public = authority.certificate.public_bytes(serialization.Encoding.PEM)
     if not files.ca_pem.exists() or files.ca_pem.read_bytes() != public:
-        _write(files.ca_pem, public, 0o644)
+        write_private(files.ca_pem, public, Point.TLS_FILE, mode=0o644)
     return authority
 
 
@@ -217,27 +218,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Put a file in place, durable and complete or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

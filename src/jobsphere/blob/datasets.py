@@ -17,10 +17,10 @@ from typing import IO
 from zlib import error as ZlibError  # noqa: N812
 
 from jobsphere.archives import MAX_ENTRIES, largest, open_tar, open_zip
-from jobsphere.blob.durable import sync_directory
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from jobsphere.domain.limits import MAX_DEPTH, human_size
 from jobsphere.domain.resource_ports import Content
+from jobsphere.durable import Point, durable, sync_directory, sync_file
 
 FOLDER = "datasets"
 """In the data directory."""
@@ -95,7 +95,8 @@ class LocalDatasets:
         folder = self.folder(project_id, dataset_id)
         if folder.exists():
             gone = folder.with_name(f"{_GONE}{dataset_id}")
-            folder.rename(gone)
+            with durable(Point.DATASET_REMOVED):
+                folder.rename(gone)
             _remove_tree(gone)
 
     def _sweep(self, project_id: str, wanted: set[str], now: float) -> None:
@@ -114,9 +115,10 @@ class LocalDatasets:
 
 
 def _rename(folder: Path, place: Path) -> None:
-    folder.rename(place)
+    with durable(Point.DATASET_PLACED):
+        folder.rename(place)
     place.chmod(0o555)
-    sync_directory(place.parent)
+    sync_directory(place.parent, Point.DATASET_PLACED)
 
 
 def _fill(content: Path, source: Path, *, alone: bool) -> None:
@@ -240,19 +242,11 @@ def _seal(top: Path) -> Content:
             if stat.S_ISREG(status.st_mode):
                 size, files = size + status.st_size, files + 1
                 member.chmod(0o555 if status.st_mode & 0o111 else 0o444)
-                _sync(member)
+                sync_file(member, Point.DATASET_SEALED)
         # The top itself is to be renamed yet, and that needs the right to write to it.
         folder.chmod(0o755 if folder == top else 0o555)
-        _sync(folder)
+        sync_directory(folder, Point.DATASET_SEALED)
     return Content(size, files)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _open_up(top: Path) -> Iterator[Path]:

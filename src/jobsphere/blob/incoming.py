@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from jobsphere.blob.durable import put_in_place
 from jobsphere.domain.errors import InvalidArgumentError, ResourceExhaustedError
 from jobsphere.domain.limits import human_size
+from jobsphere.durable import Point, durable
 
 BATCH_BYTES = 1 << 20
 READ_ONLY = 0o444
@@ -48,7 +50,7 @@ class Incoming:
                 "free some data, e.g. of old jobs, and try again"
             )
         with _room():
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._fd = open_draft(self._path)
 
     async def take(self, chunks: AsyncIterator[bytes]) -> None:
         """Write all the chunks: one batch in a thread at a time, while the next one is gathered.
@@ -87,7 +89,8 @@ class Incoming:
             raise InvalidArgumentError("the bytes do not have the announced SHA-256; did the file change meanwhile?")
         with self._lock, _room():
             os.fchmod(self._fd, READ_ONLY)
-            os.fsync(self._fd)
+            with durable(Point.BLOB_RECEIVED):
+                os.fsync(self._fd)
             put_in_place(self._path, target)
 
     def discard(self) -> None:
@@ -110,6 +113,28 @@ class Incoming:
                     return
                 self._hash.update(chunk)
                 _write_all(self._fd, chunk)
+
+
+def open_draft(path: Path) -> int:
+    """Make a file that its lock shows to be in the making, for as long as the descriptor is open."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove a draft whose maker is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 
     <root>/<project_id>/<first two digits>/<sha256>   a blob: complete, verified, durable, mode 0444
     <root>/.incoming/<random>                         one that is being received; after a crash: rubbish
+    <root>/.corrupted/<project_id>-<sha256>           one that was found to be damaged: for the operator to look at
     <root>/.trash/<project_id>/<sha256>               one that is out of reach while it is asked whether it may go
 """
 
@@ -20,14 +21,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import suppress
 from pathlib import Path
 
-from jobsphere.blob.durable import make_directories, put_in_place, sync_directory
-from jobsphere.blob.incoming import READ_ONLY, Incoming
+from jobsphere.blob.durable import make_directories, put_in_place
+from jobsphere.blob.incoming import READ_ONLY, Incoming, open_draft, remove_abandoned
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.ports import FinishedFile
+from jobsphere.durable import Point, durable, sync_directory
 
+_CHUNK = 1 << 20
 _LOOK_AGAIN_S = 60.0
-STALE_S = 24 * 3600
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
 
@@ -129,7 +131,8 @@ class LocalBlobStore:
             self._sizes.pop(project_id, None)
             for folder in (project_path(self._root, project_id), trash_path(self._root, project_id)):
                 # What cannot be removed now is found by the sweep of the next start.
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                with durable(Point.BLOBS_DROPPED):
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _held(self, project_id: str) -> set[str]:
         return {path.name for path in project_path(self._root, project_id).glob("??/*")}
@@ -152,7 +155,7 @@ class LocalBlobStore:
         new = sum(self._adopt(target, file) for target, file in zip(targets, files, strict=True))
         # Also for a blob that was there: a crash may have come between its link and this.
         for folder in {target.parent for target in targets}:
-            sync_directory(folder)
+            sync_directory(folder, Point.BLOB_ADOPTED)
         return new
 
     def _adopt(self, target: Path, file: FinishedFile) -> int:
@@ -171,7 +174,8 @@ class LocalBlobStore:
         _check_file(path, size_bytes)
         os.chmod(path, READ_ONLY)
         try:
-            os.link(path, target, follow_symlinks=False)
+            with durable(Point.BLOB_ADOPTED):
+                os.link(path, target, follow_symlinks=False)
         except FileExistsError:
             return
         except OSError as error:
@@ -183,11 +187,13 @@ class LocalBlobStore:
         """For files of another file system: the bytes under a name of their own first."""
         draft = self._root / INCOMING / secrets.token_hex(16)
         try:
-            shutil.copyfile(path, draft)
-            with draft.open("rb") as file:
-                os.fchmod(file.fileno(), READ_ONLY)
-                os.fsync(file.fileno())
-            put_in_place(draft, target)
+            with open(open_draft(draft), "wb") as writer, path.open("rb") as reader:
+                shutil.copyfileobj(reader, writer, _CHUNK)
+                writer.flush()
+                os.fchmod(writer.fileno(), READ_ONLY)
+                with durable(Point.BLOB_ADOPTED):
+                    os.fsync(writer.fileno())
+                put_in_place(draft, target)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -196,7 +202,7 @@ class LocalBlobStore:
         trash = trash_path(self._root, project_id)
         trash.mkdir(parents=True, exist_ok=True)
         for sha256 in hashes:
-            _move(blob_path(self._root, project_id, sha256), trash / sha256)
+            _move(blob_path(self._root, project_id, sha256), trash / sha256, Point.BLOB_HIDDEN)
         return {entry.name for entry in trash.iterdir()}
 
     def _settle(self, project_id: str, hidden: set[str], keep: set[str]) -> int:
@@ -204,9 +210,11 @@ class LocalBlobStore:
         freed = 0
         trash = trash_path(self._root, project_id)
         for sha256 in hidden & keep:
-            _move(trash / sha256, blob_path(self._root, project_id, sha256))
+            _move(trash / sha256, blob_path(self._root, project_id, sha256), Point.BLOB_KEPT)
+            # It may have been adopted anew meanwhile: to rename one link of a file to another does nothing.
+            (trash / sha256).unlink(missing_ok=True)
         for sha256 in hidden - keep:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError), durable(Point.BLOB_FREED):
                 size = (trash / sha256).lstat().st_size
                 (trash / sha256).unlink()
                 freed += size
@@ -234,10 +242,11 @@ def _check_file(path: Path, size_bytes: int) -> None:
         )
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path, point: Point) -> None:
     """Rename, and take it calmly if the file is not there: the step was done before."""
     try:
-        os.rename(source, target)
+        with durable(point):
+            os.rename(source, target)
     except FileNotFoundError:
         if source.exists():
             raise
@@ -245,7 +254,5 @@ def _move(source: Path, target: Path) -> None:
 
 def _remove_stale(incoming: Path) -> None:
     incoming.mkdir(exist_ok=True)
-    oldest = time.time() - STALE_S
     for path in incoming.iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+        remove_abandoned(path)

@@ -9,6 +9,7 @@ from jobsphere.domain.errors import InvalidArgumentError
 
 INCOMING = ".incoming"
 TRASH = ".trash"
+CORRUPTED = ".corrupted"
 
 _PROJECT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -21,6 +21,7 @@ from jobsphere.domain.errors import (
     NotFoundError,
     ResourceExhaustedError,
 )
+from jobsphere.durable import Point, durable
 
 FOLDER = "disks"
 
@@ -197,8 +198,10 @@ def _place(original: Path, copy: Path) -> None:
             shutil.copyfileobj(reader, writer, 1 << 20)
             os.fchmod(writer.fileno(), 0o755 if os.fstat(reader.fileno()).st_mode & 0o111 else 0o644)
             writer.flush()
-            os.fsync(writer.fileno())
-        aside.rename(copy)
+            with durable(Point.DISK_FILE):
+                os.fsync(writer.fileno())
+        with durable(Point.DISK_FILE):
+            aside.rename(copy)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise

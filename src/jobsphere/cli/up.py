@@ -103,6 +103,11 @@ async def _serve(settings: Settings) -> None:
             left = server.running_jobs
         _stopped(left)
     except OSError as e:
+        if e.filename is not None:
+            raise FailedPreconditionError(
+                f"cannot use {e.filename}: {e.strerror}; see that its disk can be written and has room, "
+                "or name another --data-dir"
+            ) from e
         raise FailedPreconditionError(
             f"cannot listen: {e.strerror or e}; choose another port (0 picks a free one), or stop who has it"
         ) from e

@@ -271,3 +271,13 @@ class LogChunk:
     frames: tuple[LogFrame, ...]
     offset: int
     complete: bool
+
+
+def attempt_id(job_id: str, number: int = 1) -> str:
+    """The id of a job's attempt: it names the job, so that a hint about one leads to the other."""
+    return f"{job_id}-{number}"
+
+
+def job_id_of(attempt: str) -> str:
+    """The job that an attempt id belongs to."""
+    return attempt.rpartition("-")[0]

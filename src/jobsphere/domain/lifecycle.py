@@ -182,7 +182,7 @@ def expiry(now: datetime, ttl: timedelta | None) -> datetime | None:
 def _finish(job: Job, now: datetime) -> Job:
     return replace(
         job,
-        finished_at=now,
+        finished_at=max(now, job.started_at or job.created_at),
         data_expires_at=expiry(now, job.data_ttl),
         progress=Progress(job.status_details, 100, now),
     )
@@ -232,13 +232,14 @@ def _advanced(job: Job, event: Advanced, now: datetime) -> Decision:
 
 def _started(job: Job, event: ProgramStarted, now: datetime) -> Decision:
     if job.status is S.CANCELLING and job.started_at is None:
-        return replace(job, started_at=event.at), ()
+        return replace(job, started_at=max(event.at, job.created_at)), ()
     if job.status is not S.PREPARING:
         return job, ()
     note = job.attempt.note if job.attempt else ""
     details = f"Running as {job.actual_instance_type}{note and ', '}{note}"
+    at = max(event.at, job.created_at)  # a clock that was set back meanwhile does not make a job end before its begin
     return replace(
-        job, status=S.EXECUTING, started_at=event.at, status_details=details, progress=Progress(details, 20, now)
+        job, status=S.EXECUTING, started_at=at, status_details=details, progress=Progress(details, 20, now)
     ), ()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from jobsphere.domain.attempt import SandboxPlan
+from jobsphere.domain.attempt import SandboxPlan, job_id_of
 from jobsphere.domain.capacity import InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
@@ -15,7 +15,7 @@ from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
-from jobsphere.engine.reconciler import Reconciler, any_number, job_id_of
+from jobsphere.engine.reconciler import Reconciler, any_number
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.work import KeyedQueue
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder, attempt_id
 from jobsphere.domain.command import lay_out
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
@@ -25,16 +25,6 @@ from jobsphere.pythonspec import environment_of
 
 _LAUNCH_AGAIN_S = 5.0
 log = structlog.get_logger()
-
-
-def attempt_id(job_id: str, number: int = 1) -> str:
-    """The id of a job's attempt: it names the job, so that a hint about one leads to the other."""
-    return f"{job_id}-{number}"
-
-
-def job_id_of(attempt: str) -> str:
-    """The job that an attempt id belongs to."""
-    return attempt.rpartition("-")[0]
 
 
 def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: Provision) -> AttemptPlan:
@@ -157,6 +147,8 @@ class Reconciler:
             return
         if job.status is JobStatus.CANCELLING and job.cancel is not None and seen.ended is None:
             await self._runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
+        if seen.alive:
+            self._launched.pop(attempt.id, None)  # it has come: when it is gone, the next one is wanted at once
         if seen.collected is None and not seen.alive:
             await self._launch(job, attempt, again=True)
         await self._advance(job, attempt, seen)

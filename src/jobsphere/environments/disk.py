@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobsphere.durable import Point, durable, sync_directory
+
 
 def open_lock(path: Path) -> int:
     """Open a lock file, made if need be. The descriptor is not inherited by programs."""
@@ -26,23 +28,16 @@ def lock_is_free(fd: int, kind: int) -> bool:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file at once or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    """Write a small file at once or not at all. The caller keeps others from it."""
+    draft = path.with_name(f"{path.name}.draft")
     with draft.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
-    os.rename(draft, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were given or taken in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        with durable(Point.ENVIRONMENT_RECORD):
+            os.fsync(file.fileno())
+    with durable(Point.ENVIRONMENT_RECORD):
+        os.rename(draft, path)
+    sync_directory(path.parent, Point.ENVIRONMENT_RECORD)
 
 
 def seal(folder: Path) -> int:
@@ -102,8 +97,9 @@ def sync_file_system(path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if libc.syncfs(fd) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(path))
+        with durable(Point.ENVIRONMENT_SYNC):
+            if libc.syncfs(fd) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), str(path))
     finally:
         os.close(fd)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobsphere.environments.disk import lock_is_free, open_lock, remove_tree, sync_folder, walk
+from jobsphere.durable import Point, durable, sync_directory
+from jobsphere.environments.disk import lock_is_free, open_lock, remove_tree, walk
 from jobsphere.environments.orphans import end_orphans
 
 BUILD_MARK = "JOBSPHERE_BUILD"
@@ -71,9 +72,10 @@ def trim(data_dir: Path, budget_bytes: int) -> Trimmed:
 
 def clear(prefix: Path) -> None:
     """Remove a prefix, and end what a killed builder has left at it. The caller holds a lock that keeps others off."""
-    prefix.with_suffix(".ready").unlink(missing_ok=True)
+    for name in (".ready", ".ready.draft"):
+        prefix.with_suffix(name).unlink(missing_ok=True)
     if prefix.exists():
-        sync_folder(prefix.parent)
+        sync_directory(prefix.parent, Point.ENVIRONMENT_CLEARED)
         end_orphans(f"{BUILD_MARK}={prefix}")
         remove_tree(prefix)
     prefix.with_suffix(".requirements").unlink(missing_ok=True)
@@ -137,7 +139,8 @@ def _trim_caches(data_dir: Path, budget_bytes: int) -> int:
             return 0
         if doomed.exists():
             remove_tree(doomed)
-        cache.rename(doomed)
+        with durable(Point.CACHE_DROPPED):
+            cache.rename(doomed)
     remove_tree(doomed)
     return size
 

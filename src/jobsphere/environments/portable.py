@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobsphere.domain.ports import EnvironmentBuildError, Workbench
+from jobsphere.durable import Point, durable
 
 _ELF64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
 _PT_INTERP = 3
@@ -86,7 +87,8 @@ def _copy(files: list[Path], place: Path) -> None:
         (draft / path.name).chmod(0o755)
     draft.chmod(0o755)
     try:
-        draft.rename(place)
+        with durable(Point.PORTABLE_MADE):
+            draft.rename(place)
     except OSError:
         shutil.rmtree(draft)
         if not place.is_dir():  # else another build was first

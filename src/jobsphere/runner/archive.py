@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jobsphere.archives import MAX_ENTRIES, largest, open_zip
 from jobsphere.domain.limits import GIB, MAX_DEPTH, human_size
+from jobsphere.durable import Point, durable
 from jobsphere.runner.folders import JobFolders, Member, UnreachableError
 
 MAX_UNPACKED_BYTES = 100 * GIB
@@ -206,7 +207,8 @@ def remove_tree(path: str) -> None:
                 _refuse_mount(os.fstat(folder).st_dev, status.st_dev, name)
                 for child in _clear(folder):
                     count += 1
-                    os.rename(child, f"{mark}{count}", src_dir_fd=folder, dst_dir_fd=top)
+                    with durable(Point.TREE_FLATTENED):
+                        os.rename(child, f"{mark}{count}", src_dir_fd=folder, dst_dir_fd=top)
                     left.append(f"{mark}{count}")
             finally:
                 os.close(folder)

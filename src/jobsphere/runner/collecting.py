@@ -28,12 +28,13 @@ from jobsphere.domain.attempt import (
 )
 from jobsphere.domain.command import OutputPlace, normalised
 from jobsphere.domain.limits import MAX_FILE_BYTES, human_size
+from jobsphere.durable import Point, durable, sync_directory, sync_file
 from jobsphere.runner.archive import ArchiveError, FolderPacker, file_sha256
 from jobsphere.runner.bench import Bench
 from jobsphere.runner.datasets import collect_datasets
 from jobsphere.runner.folders import JobFolders, Member, UnreachableError
 from jobsphere.runner.frames import all_frames
-from jobsphere.runner.rundir import OUTBOX, sync_directory
+from jobsphere.runner.rundir import OUTBOX
 
 _LOGS = {
     (LogStream.OUT, ""): (ArtifactKind.LOG, "stdout.txt"),
@@ -70,7 +71,7 @@ def collect(bench: Bench, ended: Ended, seen_as: Mapping[str, str], moved: Mappi
     _report(bench, found, time.monotonic() - begin)
     bench.logs.sync()
     _collect_logs(bench, found)
-    sync_directory(bench.run_directory.at(OUTBOX))
+    sync_directory(bench.run_directory.at(OUTBOX), Point.OUTPUT_SYNC)
     return Collected(datetime.now(UTC), tuple(found.files), tuple(found.errors), bench.logs.size, tuple(datasets))
 
 
@@ -125,7 +126,8 @@ def _link(member: Member, target: str) -> None:
     os.chmod(member.path, 0o600)
     folder = os.open(os.path.dirname(target), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:  # with a descriptor Python takes the call that follows the path to the open file
-        os.link(member.path, os.path.basename(target), dst_dir_fd=folder)
+        with durable(Point.OUTPUT_LINKED):
+            os.link(member.path, os.path.basename(target), dst_dir_fd=folder)
     except OSError as error:
         if error.errno != errno.EXDEV:  # the working directory has a volume of its own
             raise
@@ -137,7 +139,8 @@ def _link(member: Member, target: str) -> None:
 def _copy(member: Member, target: str) -> None:
     with open(member.open(), "rb") as reader, open(f"{target}.tmp", "wb") as writer:
         shutil.copyfileobj(reader, writer, _BUFFER_BYTES)
-    os.rename(f"{target}.tmp", target)
+    with durable(Point.OUTPUT_LINKED):
+        os.rename(f"{target}.tmp", target)
 
 
 def _pack(packer: FolderPacker, folder: Member, place: OutputPlace, target: str) -> list[str]:
@@ -146,7 +149,8 @@ def _pack(packer: FolderPacker, folder: Member, place: OutputPlace, target: str)
     except (ArchiveError, OSError):
         os.unlink(f"{target}.tmp")
         raise
-    os.rename(f"{target}.tmp", target)
+    with durable(Point.OUTPUT_PACKED):
+        os.rename(f"{target}.tmp", target)
     shown, more = problems[:_SHOWN_PROBLEMS], len(problems) - _SHOWN_PROBLEMS
     return [*shown, f"and {more} more like these"] if more > 0 else shown
 
@@ -189,13 +193,5 @@ def _split_frames(bench: Bench, outbox: str) -> list[tuple[ArtifactKind, str]]:
 def _collected(bench: Bench, kind: ArtifactKind, desc: FileDesc, name: str, packing: Compression) -> CollectedFile:
     path = bench.run_directory.at(OUTBOX, name)
     sha256, size = file_sha256(path)
-    _sync_file(path)
+    sync_file(path, Point.OUTPUT_SYNC)
     return CollectedFile(kind, File(desc, sha256, size, packing), name)
-
-
-def _sync_file(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -11,6 +11,7 @@ from jobsphere.domain.artifact import FileError, FileErrorType
 from jobsphere.domain.attempt import CollectedDataset, Ended, EndReason
 from jobsphere.domain.command import DatasetPlace
 from jobsphere.domain.limits import GIB, MAX_DEPTH, human_size
+from jobsphere.durable import Point, durable
 from jobsphere.runner.archive import ArchiveError, is_inside
 from jobsphere.runner.bench import Bench
 from jobsphere.runner.folders import JobFolders, UnreachableError
@@ -56,7 +57,8 @@ def _collect(bench: Bench, folders: JobFolders, number: int, place: DatasetPlace
         raise ArchiveError(f"{human_size(sum(sizes))}, while its size was given as {human_size(limit)}")
     if folder == source:
         os.chmod(source, 0o700)
-        os.rename(source, target)
+        with durable(Point.OUTPUT_DATASET):
+            os.rename(source, target)
     return CollectedDataset(number, place.desc, name, sum(sizes), len(sizes))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from jobsphere.domain.attempt import LogFrame, LogStream
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.durable import Point, durable
 
 MAX_CONTENT = 64 * 1024
 _HEADER = struct.Struct("<IQBB")
@@ -45,7 +46,8 @@ class LogWriter:
         """
         if not contents:
             return
-        name, code, now = path.encode(), _CODES[stream], time.time_ns()
+        # A clock that was never set must not make headers that no reader takes for one.
+        name, code, now = path.encode(), _CODES[stream], max(time.time_ns(), _TIMES.start)
         parts: list[bytes] = []
         for content in contents:
             parts += (_HEADER.pack(len(name) + len(content), now, code, len(name)) + name, content)
@@ -74,7 +76,8 @@ class LogWriter:
 
     def sync(self) -> None:
         """Make all of it durable."""
-        os.fdatasync(self.fd)
+        with durable(Point.LOG_SYNC):
+            os.fdatasync(self.fd)
 
     def close(self) -> None:
         """Let go of the file."""

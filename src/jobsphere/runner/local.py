@@ -16,6 +16,7 @@ from pathlib import Path
 from jobsphere.domain.attempt import AttemptPlan, LogChunk, Observation, StopOrder
 from jobsphere.domain.command import WORK
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from jobsphere.durable import Point, durable
 from jobsphere.runner import spawner
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.frames import read_frames, whole_size
@@ -30,7 +31,9 @@ from jobsphere.runner.rundir import (
     RESERVE,
     ROOT_DIRECTORIES,
     RunDirectory,
+    clear_drafts,
     create_run_directory,
+    wake_stopped,
 )
 from jobsphere.runner.storage import remove_job_folder
 from jobsphere.runner.watch import Watch, open_watch
@@ -124,6 +127,7 @@ class LocalRunner:
         run = self._run(attempt_id)
         if os.path.isdir(run.path) and not run.has(COLLECTED):
             run.order(order)
+            wake_stopped(run)
 
     def outbox(self, attempt_id: str, name: str) -> Path:
         """See :meth:`jobsphere.domain.ports.Runner.outbox`."""
@@ -144,13 +148,18 @@ class LocalRunner:
         self._sizes.pop(attempt_id, None)
         gone = str(self._attempts / f"{_GONE}{attempt_id}-{os.urandom(4).hex()}")
         with suppress(FileNotFoundError):
-            os.rename(path, gone)
+            with durable(Point.ATTEMPT_REMOVED):
+                os.rename(path, gone)
             self._wake(attempt_id)
             await asyncio.to_thread(_remove, gone)
 
     async def attempts(self) -> Sequence[str]:
         """See :meth:`jobsphere.domain.ports.Runner.attempts`."""
         return sorted(name for name in os.listdir(self._attempts) if not name.startswith("."))
+
+    async def tidied(self) -> Sequence[str]:
+        """See :meth:`jobsphere.domain.attempt_ports.KeepingRunner.tidied`."""
+        return await asyncio.to_thread(os.listdir, self._tidied)
 
     def subscribe(self, hint: Callable[[str], None]) -> None:
         """See :meth:`jobsphere.domain.ports.Runner.subscribe`."""
@@ -317,5 +326,8 @@ def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
     for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
-        remove_job_folder(run.at(name))
-    os.rename(path, tidied)
+        with durable(Point.ATTEMPT_CLEARED):
+            remove_job_folder(run.at(name))
+    clear_drafts(path)
+    with durable(Point.ATTEMPT_TIDIED):
+        os.rename(path, tidied)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from jobsphere.domain.attempt import DOCKER_STATS, GPU_STATS, Ended, EndReason, LogStream, Started, StopOrder
 from jobsphere.domain.command import WORK
 from jobsphere.domain.job import Phase
+from jobsphere.durable import Point, durable
 from jobsphere.runner.bench import Bench, StepError
 from jobsphere.runner.cgroups import Group, Memory
 from jobsphere.runner.command_line import SYSTEM_PATH, program_argv, program_environment
@@ -181,7 +182,7 @@ class Program:
             argv = program_argv(bench.plan, root, prefix, mounted)
             command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
             ours += command.descriptors
-            with self._group.joined():
+            with self._group.joined(), durable(Point.PROGRAM_START):
                 pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)
         except (OSError, ValueError) as error:
             os.close(out)

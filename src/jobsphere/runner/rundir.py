@@ -25,12 +25,14 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import struct
 import time
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from jobsphere.domain.attempt import AttemptPlan, Collected, Ended, Observation, Started, Step, StopOrder
+from jobsphere.durable import Point, durable, sync_directory
 from jobsphere.runner import records
 
 PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
@@ -41,6 +43,7 @@ ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
 RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
 """The room kept for each record that must be written whatever happens."""
+_DRAFT = ".tmp"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 T = TypeVar("T")
 _FLOCK = struct.Struct("hhqqi0q")
@@ -83,7 +86,7 @@ class RunDirectory:
 
     def write(self, name: str, value: object) -> None:
         """Put a record in place at once; not durable (a step, an order)."""
-        replace_file(self.at(name), records.dumps(value), durable=False)
+        _replace_file(self.at(name), records.dumps(value))
 
     def record(self, name: str, value: object) -> None:
         """Put a record in place at once, durable on return: the directory's own entry too.
@@ -92,13 +95,13 @@ class RunDirectory:
         """
         data = records.dumps(value)
         try:
-            replace_file(self.at(name), data, durable=True)
+            _replace_file(self.at(name), data, Point.ATTEMPT_RECORD)
         except OSError as error:
             if error.errno not in _FULL or len(data) > RECORD_BYTES.get(name, 0):
                 raise
             self._fill_reserve(name, data)
-        sync_directory(self.path)
-        sync_directory(os.path.dirname(self.path))
+        sync_directory(self.path, Point.ATTEMPT_RECORD)
+        sync_directory(os.path.dirname(self.path), Point.ATTEMPT_RECORD)
 
     def _fill_reserve(self, name: str, data: bytes) -> None:
         kept = self.at(f"{RESERVE}.{name}")
@@ -106,10 +109,12 @@ class RunDirectory:
         try:
             os.pwrite(fd, data, 0)
             os.ftruncate(fd, len(data))
-            os.fsync(fd)
+            with durable(Point.ATTEMPT_RESERVE):
+                os.fsync(fd)
         finally:
             os.close(fd)
-        os.rename(kept, self.at(name))
+        with durable(Point.ATTEMPT_RESERVE):
+            os.rename(kept, self.at(name))
 
     def plan(self) -> AttemptPlan:
         """The plan. It is there before the directory has its name."""
@@ -166,7 +171,8 @@ class RunDirectory:
         Durable together with the first record: before that, nothing has happened that may not happen again.
         """
         try:
-            fd = os.open(self.at(CLAIM), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with durable(Point.ATTEMPT_CLAIM):
+                fd = os.open(self.at(CLAIM), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             return False
         with open(fd, "w", encoding="ascii") as file:
@@ -218,7 +224,8 @@ def create_run_directory(path: str, plan: AttemptPlan) -> bool:
     fresh = RunDirectory(os.path.join(parent, f".new-{name}-{os.urandom(4).hex()}"))
     try:
         _fill(fresh, plan)
-        os.rename(fresh.path, path)
+        with durable(Point.ATTEMPT_MADE):
+            os.rename(fresh.path, path)
     except OSError as error:
         shutil.rmtree(fresh.path, ignore_errors=True)  # the next server clears what cannot go now
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
@@ -230,7 +237,7 @@ def create_run_directory(path: str, plan: AttemptPlan) -> bool:
 def _fill(fresh: RunDirectory, plan: AttemptPlan) -> None:
     os.mkdir(fresh.path, 0o700)
     os.mkfifo(fresh.at(CONTROL), 0o600)
-    replace_file(fresh.at(PLAN), records.dumps(plan), durable=True)
+    _replace_file(fresh.at(PLAN), records.dumps(plan), Point.ATTEMPT_PLAN)
     _make_reserve(fresh.at(RESERVE), RESERVE_BYTES)
     for name, size in RECORD_BYTES.items():
         _make_reserve(fresh.at(f"{RESERVE}.{name}"), size)
@@ -238,31 +245,48 @@ def _fill(fresh: RunDirectory, plan: AttemptPlan) -> None:
         os.mkdir(fresh.at(directory), 0o755)
 
 
-def replace_file(path: str, data: bytes, *, durable: bool) -> None:
-    """Write a file beside and rename it into place: readers see the old one or the new one."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+def _replace_file(path: str, data: bytes, point: Point | None = None) -> None:
+    """Write a file beside and rename it into place: readers see the old one or the new one. ``point``: durably."""
+    temporary = f"{path}.{os.getpid()}{_DRAFT}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        if durable:
-            os.fsync(fd)
+        if point:
+            with durable(point):
+                os.fsync(fd)
     except OSError:
         os.unlink(temporary)
         raise
     finally:
         os.close(fd)
-    os.rename(temporary, path)
+    with durable(point or Point.ATTEMPT_NOTE):
+        os.rename(temporary, path)
 
 
-def sync_directory(path: str) -> None:
-    """Make the entries of a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def wake_stopped(run: RunDirectory) -> None:
+    """Let a supervisor that somebody has stopped (SIGSTOP) go on: an order is there for it."""
+    pid = run.claimed_by()
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stopped = file.read().rpartition(b")")[2].split()[0] == b"T"
+        if pid and stopped and _has_open(pid, run.at(LOCK)):  # the id may be another process's by now
+            os.kill(pid, signal.SIGCONT)
+    except OSError:
+        return  # it has ended, or is not this user's
+
+
+def _has_open(pid: int, path: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    return any(os.path.realpath(f"{folder}/{name}") == os.path.realpath(path) for name in os.listdir(folder))
+
+
+def clear_drafts(path: str) -> None:
+    """Remove the temporary files of killed writers; nobody writes there any more."""
+    for name in os.listdir(path):
+        if name.endswith(_DRAFT):
+            os.unlink(os.path.join(path, name))
 
 
 def boot_id() -> str:

@@ -18,11 +18,17 @@ from jobsphere.runner.bench import Bench, StepError
 
 Source = Callable[[str, str], Path]
 """The bytes of ``(project_id, sha256)`` as a file of this host."""
+SetAside = Callable[[str, str], object]
+"""Sees to it that nobody is given the bytes of ``(project_id, sha256)`` any more: they are other ones."""
 _CHUNK = 1 << 20
 _FICLONE = 0x40049409
 
 
-def stage_inputs(bench: Bench, source: Source) -> None:
+class _CorruptedError(Exception):
+    """The stored bytes are other ones than the hash says."""
+
+
+def stage_inputs(bench: Bench, source: Source, set_aside: SetAside) -> None:
     """Stage every input of the plan. Done once, in a root that holds nothing yet.
 
     Raises:
@@ -37,7 +43,7 @@ def stage_inputs(bench: Bench, source: Source) -> None:
         bench.step(
             f"Staging input {number + 1} of {len(inputs)}: {placement.file.desc.path}", 2 + 8 * number // len(inputs)
         )
-        _stage(bench, source, placement)
+        _stage(bench, source, set_aside, placement)
         total += placement.file.size_bytes
     bench.log(f"Staged {len(inputs)} inputs ({human_size(total)}) in {time.monotonic() - begin:.3f} s")
 
@@ -49,7 +55,7 @@ def make_output_folders(bench: Bench) -> None:
             Path(bench.run_directory.at(output.location)).parent.mkdir(parents=True, exist_ok=True)
 
 
-def _stage(bench: Bench, source: Source, placement: Placement) -> None:
+def _stage(bench: Bench, source: Source, set_aside: SetAside, placement: Placement) -> None:
     root = os.path.realpath(bench.run_directory.path)
     target = os.path.normpath(os.path.join(root, placement.target))
     name = placement.file.desc.path
@@ -65,6 +71,10 @@ def _stage(bench: Bench, source: Source, placement: Placement) -> None:
             _unpack(bench, stored, target, into_target=placement.into_target)
         else:
             _copy(bench, stored, target, placement)
+    except _CorruptedError as error:
+        set_aside(bench.plan.project_id, placement.file.sha256)
+        what = f"The stored input {name!r} is corrupted; create the job again to upload it"
+        raise StepError(Phase.STAGE, what) from error
     except (ArchiveError, NotFoundError) as error:
         raise StepError(Phase.STAGE, f"Input {name!r}: {error}") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -113,10 +123,7 @@ def _hash(
         if write is not None:
             _write_all(write, buffer[:count])
     if digest.hexdigest() != placement.file.sha256:
-        raise StepError(
-            Phase.STAGE,
-            f"The stored input {placement.file.desc.path!r} is corrupted; create the job again to upload it",
-        )
+        raise _CorruptedError
 
 
 def _write_all(write: Callable[[memoryview], int | None], data: memoryview) -> None:

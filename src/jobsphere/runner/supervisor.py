@@ -31,7 +31,7 @@ from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STAR
 from jobsphere.runner.s3 import Buckets
 from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.spark import write_connection
-from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
+from jobsphere.runner.staging import SetAside, Source, make_output_folders, stage_inputs
 from jobsphere.runner.storage import moved_folders, open_storage, remove_job_folder
 
 _KEPT_LOG_BYTES = 1 << 20
@@ -43,6 +43,7 @@ class Supervisor:
 
     Args:
         source: Where the bytes of ``(project_id, sha256)`` are on this host; raises NotFoundError.
+        set_aside: Told of such bytes that are other ones than their hash says.
         builder: Makes the builder of environments; called only for a plan that has one.
         unseal: Opens the sealed secret of a project; raises JobsphereError.
         volume: The folder that extended working storage lies in.
@@ -54,8 +55,10 @@ class Supervisor:
         builder: Callable[[], EnvironmentBuilder],
         unseal: Unseal = no_secrets,
         volume: str = "",
+        set_aside: SetAside = lambda _, __: None,
     ) -> None:
         self._source = source
+        self._set_aside = set_aside
         self._builder = builder
         self._unseal = unseal
         self._volume = volume
@@ -102,7 +105,7 @@ class Supervisor:
         try:
             bench.check()
             open_storage(bench, self._volume)
-            stage_inputs(bench, self._source)
+            stage_inputs(bench, self._source, self._set_aside)
             make_output_folders(bench)
             make_dataset_folders(bench)
             bench.plan = replace(bench.plan, mounts=(*bench.plan.mounts, *buckets.open()))

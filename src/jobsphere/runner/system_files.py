@@ -10,7 +10,8 @@ import fnmatch
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+
+from jobsphere.durable import Point, durable, locked
 
 USER_ID = 1000
 HOME = "/job/home"
@@ -37,7 +38,9 @@ def system_files(run_folder: str, etc: str = "/etc") -> str:
     sources = [n for n in sorted(os.listdir(etc)) if any(fnmatch.fnmatchcase(n, p) for p in _NAMES)]
     folder = os.path.join(run_folder, f"etc-{_version(etc, sources)}")
     if not os.path.isdir(folder):
-        _make(folder, etc, sources)
+        with locked(run_folder):
+            if not os.path.isdir(folder):
+                _make(folder, etc, sources)
     return folder
 
 
@@ -48,7 +51,8 @@ def _version(etc: str, sources: list[str]) -> str:
 
 
 def _make(folder: str, etc: str, sources: list[str]) -> None:
-    draft = f"{folder}.{os.getpid()}"
+    draft = f"{folder}.new"
+    shutil.rmtree(draft, ignore_errors=True)  # of one that was killed at it
     os.makedirs(draft, mode=0o755)
     for name in sources:
         source, target = os.path.join(etc, name), os.path.join(draft, name)
@@ -59,6 +63,5 @@ def _make(folder: str, etc: str, sources: list[str]) -> None:
     for name, text in {**_ACCOUNTS, _LATER: ""}.items():
         with open(os.path.join(draft, name), "w") as file:
             file.write(text)
-    with suppress(OSError):  # somebody made the same one meanwhile
+    with durable(Point.SYSTEM_FILES):
         os.rename(draft, folder)
-    shutil.rmtree(draft, ignore_errors=True)

@@ -1,24 +1,30 @@
 """Letting go of a job's bytes: clear the data and keep the job, or delete all of it.
 
 The database says first what is gone; bytes follow. A crash in between leaves bytes that nobody refers to, which the
-sweep at the next start finds. A byte that somebody refers to is never removed.
+sweep after the next start finds. A byte that somebody refers to is never removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Iterator
 
+from jobsphere.domain.attempt import job_id_of
+from jobsphere.domain.attempt_ports import KeepingRunner
 from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
 from jobsphere.domain.job import Job
 from jobsphere.domain.lifecycle import DataCleared, decide
 from jobsphere.domain.operation import Operation
-from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
+from jobsphere.domain.ports import BlobStore, Clock, JobStore
+
+_BATCH = 200
+"""As many are looked at before others have their turn."""
 
 
 class JobData:
     """The bytes of jobs: blobs, run directories and logs."""
 
-    def __init__(self, store: JobStore, blobs: BlobStore, runner: Runner, clock: Clock) -> None:
+    def __init__(self, store: JobStore, blobs: BlobStore, runner: KeepingRunner, clock: Clock) -> None:
         self._store = store
         self._blobs = blobs
         self._runner = runner
@@ -71,14 +77,30 @@ class JobData:
         await self._remove(project_id, await self._store.unreferenced(project_id, {sha256}))
 
     async def sweep(self) -> None:
-        """Remove what a crash left behind: blobs that no job refers to, and those of projects that are gone."""
+        """Remove what a crash left behind: bytes that no job refers to, and those of projects that are gone.
+
+        Takes the longer the more there is; done beside all else.
+        """
+        holding = await self._blobs.projects()  # before the projects: one that is made meanwhile is none that is gone
         projects = {project.id for project in await self._store.list_projects()}
-        for project_id in await self._blobs.projects():
+        for project_id in holding:
             if project_id not in projects:
                 await self._blobs.drop(project_id)
         for project_id in projects:
-            held = await self._blobs.held(project_id)
-            await self._remove(project_id, await self._store.unreferenced(project_id, held))
+            for hashes in _batches(await self._blobs.held(project_id)):
+                await self._remove(project_id, await self._store.unreferenced(project_id, hashes))
+                await asyncio.sleep(0)
+        for attempts in _batches(await self._runner.tidied()):
+            for attempt_id in attempts:
+                if not await self._has_data(job_id_of(attempt_id)):
+                    await self._runner.remove(attempt_id)
+            await asyncio.sleep(0)
+
+    async def _has_data(self, job_id: str) -> bool:
+        try:
+            return not (await self._store.get_job(job_id)).data_cleared
+        except NotFoundError:
+            return False
 
     async def _free(self, job: Job) -> None:
         if job.attempt is not None:
@@ -94,6 +116,12 @@ class JobData:
             return hidden - await self._store.unreferenced(project_id, hidden)
 
         await self._blobs.remove(project_id, hashes, wanted)
+
+
+def _batches(items: Iterable[str]) -> Iterator[set[str]]:
+    left = list(items)
+    for begin in range(0, len(left), _BATCH):
+        yield set(left[begin : begin + _BATCH])
 
 
 def require_data(job: Job) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.durable import Point, durable
 
 HEAD = "0004"
 """The revision that the tables are at; the newest of ``migrations/versions``."""
@@ -60,7 +61,8 @@ def upgrade(path: Path) -> None:
     from jobsphere.store.migrations import run
 
     try:
-        run.to_head(path)
+        with durable(Point.STORE_SCHEMA):
+            run.to_head(path)
     except run.UnknownRevisionError as error:
         raise _newer(path, error.revision) from error
 

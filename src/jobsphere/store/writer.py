@@ -19,6 +19,7 @@ import structlog
 
 from jobsphere.domain.errors import JobsphereError, UnavailableError
 from jobsphere.domain.meter import Meter, Silent
+from jobsphere.durable import Point, durable
 from jobsphere.store.connection import translated
 
 _log = structlog.get_logger(__name__)
@@ -135,7 +136,8 @@ def _commit_group(connection: sqlite3.Connection, works: Sequence[Work[Any]]) ->
     try:
         connection.execute("BEGIN IMMEDIATE")
         outcomes = [_run_alone(connection, work) for work in works]
-        connection.execute("COMMIT")
+        with durable(Point.STORE_COMMIT):
+            connection.execute("COMMIT")
     except sqlite3.Error as error:
         return [_Failed(translated(error)) for _ in works]
     else:
@@ -161,6 +163,7 @@ def _run_alone(connection: sqlite3.Connection, work: Work[Any]) -> Any:
 
 def _close(connection: sqlite3.Connection) -> None:
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with durable(Point.STORE_CLOSE):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         connection.close()

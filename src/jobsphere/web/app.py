@@ -30,9 +30,11 @@ from jobsphere.domain.ports import BlobStore, UrlSigner
 from jobsphere.domain.text import readable
 from jobsphere.web.blobs import Admit, Blobs, Settle
 from jobsphere.web.guard import Guard, guarding
+from jobsphere.web.patience import Patience, PatientSite
 
 READ_BUFFER_BYTES = 1 << 18
 SHUTDOWN_S = 5.0
+PATIENCE = web.AppKey("patience", Patience)
 
 STATUSES: dict[type[JobsphereError], int] = {
     InvalidArgumentError: 400,
@@ -68,6 +70,8 @@ def build_app(
     ready: Callable[[], bool],
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
+    request_s: float = 30.0,
+    connections: int = 512,
     admit: Admit = _any_size,
     settle: Settle = _all_stays,
     parts: Iterable[Callable[[web.Application], None]] = (),
@@ -81,6 +85,8 @@ def build_app(
         blobs: Where bytes go to and come from.
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
+        request_s: How long a connection may take to bring the head of a request.
+        connections: How many may be open at once.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
         settle: Told of each blob that has come in, by project and SHA-256: it may be nobody's by now.
         admit: Held while a blob of so many bytes comes in for a project; raises ResourceExhaustedError.
@@ -88,7 +94,9 @@ def build_app(
         names: See :class:`jobsphere.web.guard.Guard`.
         meter: Is told of each file.
     """
-    app = web.Application(middlewares=[_plain_errors, guarding(Guard(names))])
+    patience = Patience(request_s, connections)
+    app = web.Application(middlewares=[patience.middleware, _plain_errors, guarding(Guard(names))])
+    app[PATIENCE] = patience
     handlers = Blobs(signer, blobs, idle_timeout_s, known, admit, settle, meter)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
@@ -119,7 +127,7 @@ async def serve(app: web.Application, listening: socket.socket) -> web.AppRunner
     )
     await runner.setup()
     try:
-        await web.SockSite(runner, listening).start()
+        await PatientSite(runner, listening, app[PATIENCE]).start()
     except BaseException:
         await runner.cleanup()
         raise

@@ -1,0 +1,135 @@
+"""What is tried to break the server, and what came of it: gathered from the tests, shown, and written to the docs.
+
+A test of a fault is marked ``@pytest.mark.fault(NAME)``, and :data:`TOLD` has what the user is told of it; the sweeps
+add what they have killed. ``make soak`` writes the tables of ``docs/reliability.md``: rows of tests that did not run
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+TOLD = {
+    "disk full at each durable step": "a call: RESOURCE_EXHAUSTED, the disk is full; a job: No space left on device",
+    "disk read-only at each durable step": "a call: UNAVAILABLE, try again; a job: Read-only file system",
+    "a file system that fills up": "No space left on device: the job was ended and its files were removed",
+    "a file system that is full for all": "RESOURCE_EXHAUSTED: the disk is full; make room and try again",
+    "a file system that has become read-only": "jobsphere: the data directory cannot be written: Read-only file system",
+    "corrupted blob": "The stored input is corrupted; create the job again to upload it",
+    "truncated log frames": "the log ends at its last whole frame",
+    "SQLite: full, failing, damaged": "the disk that holds the database is full; make room and try again",
+    "SQLite: busy and locked": "the database is locked by another process; try again",
+    "clock that jumps back": "nothing: times do not run backwards",
+    "10,000 log files": "nothing",
+    "log line of 10 GiB without an end": "nothing: it is shown in pieces",
+    "client that stops reading a stream": "its stream waits for it; the job and others do not",
+    "uploads cut in the middle and repeated": "the connection ended before all bytes came; send it again",
+    "slow-loris on every port": "the connection is cut; calls of others are answered",
+    "SIGSTOP on the supervisor": "nothing: it goes on where it was; a cancel wakes it",
+    "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed",
+}
+"""What the user is told, by fault."""
+PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Kills of one kind of job: how many there could be, how many were tried, and how the jobs ended."""
+
+    kind: str
+    possible: int
+    tried: int
+    undisturbed: int
+    told: int
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        lost = self.tried - self.undisturbed - self.told
+        return self.kind, *map(str, (self.possible, self.tried, self.undisturbed, self.told, lost))
+
+
+@dataclass
+class Fault:
+    """One fault in all its cases."""
+
+    name: str
+    tried: int = 0
+    survived: int = 0
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        return self.name, *map(str, (self.tried, self.survived, self.tried - self.survived)), TOLD[self.name]
+
+
+SWEEP_HEADS = ("Job", "Kill points", "Tried", "Ended as undisturbed", "Ended as lost, and told so", "Lost or wrong")
+FAULT_HEADS = ("Fault", "Tried", "Survived", "Lost", "What is told")
+
+
+class Findings:
+    """All that one run of the tests has found."""
+
+    def __init__(self) -> None:
+        self.sweeps: dict[str, Sweep] = {}
+        self.faults: dict[str, Fault] = {}
+
+    def swept(self, sweep: Sweep) -> None:
+        """Take in a sweep."""
+        self.sweeps[sweep.kind] = sweep
+
+    def cases(self, name: str, tried: int, survived: int) -> None:
+        """Take in cases of a fault."""
+        fault = self.faults.setdefault(name, Fault(name))
+        fault.tried += tried
+        fault.survived += survived
+
+    def words(self) -> list[str]:
+        """For the end of a run, one line for each sweep and one for all faults."""
+        lines = [
+            f"{s.kind}: {s.tried} of {s.possible} kill points tried, {s.undisturbed} jobs ended as undisturbed, "
+            f"{s.told} as lost and told so, {s.tried - s.undisturbed - s.told} lost"
+            for s in self.sweeps.values()
+        ]
+        if self.faults:
+            tried = sum(f.tried for f in self.faults.values())
+            survived = sum(f.survived for f in self.faults.values())
+            lines.append(
+                f"{len(self.faults)} faults: {tried} cases tried, {survived} survived, {tried - survived} lost"
+            )
+        return lines
+
+    def write(self, page: Path = PAGE) -> None:
+        """Bring the tables of the page up to date."""
+        text = page.read_text()
+        for name, heads, rows in (
+            ("sweep", SWEEP_HEADS, [s.row for s in self.sweeps.values()]),
+            ("faults", FAULT_HEADS, [f.row for f in self.faults.values()]),
+        ):
+            begin, end = f"<!-- {name}: written by make soak -->\n", f"<!-- end of {name} -->"
+            before, _, rest = text.partition(begin)
+            old, _, after = rest.partition(end)
+            text = before + begin + table(heads, merged(rows_of(old), rows)) + end + after
+        page.write_text(text)
+
+
+def rows_of(text: str) -> list[tuple[str, ...]]:
+    """The rows of a table, without its head and its sum."""
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in text.splitlines() if "|" in line]
+    return [row for row in rows[2:] if not row[0].startswith("**")]
+
+
+def merged(old: Iterable[tuple[str, ...]], new: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The old rows, those of the same name replaced by the new ones, and what is new behind them."""
+    rows = {row[0]: row for row in old} | {row[0]: row for row in new}
+    return list(rows.values())
+
+
+def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """In Markdown, with a sum below of what can be added up."""
+    columns = list(zip(*rows, strict=True))
+    sums = [str(sum(map(int, c))) if all(re.fullmatch(r"-?\d+", v) for v in c) else "" for c in columns[1:]]
+    last = [("**All**", *(f"**{s}**" if s else "" for s in sums))] if rows else []
+    lines = [heads, tuple("---" for _ in heads), *rows, *last]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
