@@ -125,7 +125,9 @@ class Kind:
         ``role``: whose step was its last, or failed with ``fault``, the words of the system.
         """
         job, operation = api.get(job_id), done_operation(api, job_id)
-        stdout = api.stdout(job_id)
+        again = Follower(api, job_id)  # the server may die at tidying, just now
+        again.join(60)
+        stdout = again.seen
         assert seen == stdout, "what a client has read is what the log holds"
         expected = (counted(token) + ("up\n" if self.cancel else "")).encode()
         assert expected.startswith(stdout), stdout[-300:]

@@ -111,7 +111,7 @@ class Place(LiveServer):
 
     def forget(self) -> None:
         """Begin a new trace."""
-        self._told = len(self.log)
+        self._told = len(self.log) if (self.folder / "data.log").exists() else 0
         path = self.folder / TRACE
         if path.exists():
             os.truncate(path, 0)
