@@ -155,7 +155,7 @@ class Kind:
             self.check_products(place, job, token)
             return "as undisturbed"
         assert (job.status, role) == (pb.ERROR, "supervisor"), job
-        assert (fault or "was lost") in job.status_details, job.status_details
+        assert "by a disk that failed it" in job.status_details or (fault and fault in job.status_details), job
         assert operation.error.message.endswith(job.status_details)
         self.check_products(place, job, token)
         return "lost, and told so"
