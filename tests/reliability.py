@@ -17,7 +17,7 @@ TOLD = {
     "disk read-only at each durable step": "a call: UNAVAILABLE, try again; a job: Read-only file system",
     "a file system that fills up": "No space left on device: the job was ended and its files were removed",
     "a file system that is full for all": "RESOURCE_EXHAUSTED: the disk is full; make room and try again",
-    "a file system that has become read-only": "cannot use FILE: Read-only file system; see that its disk can be written",
+    "a file system that has become read-only": "cannot use FILE: Read-only file system; see that it can be written",
     "corrupted blob": "The stored input is corrupted; create the job again to upload it",
     "truncated log frames": "the log ends at its last whole frame",
     "SQLite: full, failing, damaged": "the disk that holds the database is full; make room and try again",
