@@ -17,7 +17,7 @@ TOLD = {
     "disk read-only at each durable step": "a call: UNAVAILABLE, try again; a job: Read-only file system",
     "a file system that fills up": "No space left on device: the job was ended and its files were removed",
     "a file system that is full for all": "RESOURCE_EXHAUSTED: the disk is full; make room and try again",
-    "a file system that has become read-only": "jobsphere: the data directory cannot be written: Read-only file system",
+    "a file system that has become read-only": "cannot use FILE: Read-only file system; see that it can be written",
     "corrupted blob": "The stored input is corrupted; create the job again to upload it",
     "truncated log frames": "the log ends at its last whole frame",
     "SQLite: full, failing, damaged": "the disk that holds the database is full; make room and try again",
@@ -29,7 +29,7 @@ TOLD = {
     "uploads cut in the middle and repeated": "the connection ended before all bytes came; send it again",
     "slow-loris on every port": "the connection is cut; calls of others are answered",
     "SIGSTOP on the supervisor": "nothing: it goes on where it was; a cancel wakes it",
-    "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed",
+    "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed; create it anew",
 }
 """What the user is told, by fault."""
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"

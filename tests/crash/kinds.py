@@ -125,7 +125,9 @@ class Kind:
         ``role``: whose step was its last, or failed with ``fault``, the words of the system.
         """
         job, operation = api.get(job_id), done_operation(api, job_id)
-        stdout = api.stdout(job_id)
+        again = Follower(api, job_id)  # the server may die at tidying, just now
+        again.join(60)
+        stdout = again.seen
         assert seen == stdout, "what a client has read is what the log holds"
         expected = (counted(token) + ("up\n" if self.cancel else "")).encode()
         assert expected.startswith(stdout), stdout[-300:]
@@ -153,7 +155,7 @@ class Kind:
             self.check_products(place, job, token)
             return "as undisturbed"
         assert (job.status, role) == (pb.ERROR, "supervisor"), job
-        assert (fault or "was lost") in job.status_details, job.status_details
+        assert "by a disk that failed it" in job.status_details or (fault and fault in job.status_details), job
         assert operation.error.message.endswith(job.status_details)
         self.check_products(place, job, token)
         return "lost, and told so"

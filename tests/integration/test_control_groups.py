@@ -195,3 +195,12 @@ def test_what_a_host_lacks_is_said(tmp_path: Path) -> None:
     assert group.make(Limits(1, MIB, 7)) == [
         "memory: this host has no such control", "cpu: this host has no such control",
     ]  # fmt: skip
+
+
+@needs_groups
+async def test_a_program_that_cannot_be_started_leaves_no_group(node: Node) -> None:
+    seen = await node.run("true " + "x" * 200_000, limits=LIMITS)
+    assert seen.ended is not None
+    assert "too long" in seen.ended.message
+    assert not node.at("groups").exists()
+    assert groups_of(node) == []

@@ -91,8 +91,12 @@ class Program:
         self._next_blame = 0.0
         self._quota = Quota(bench)
         self._gpu = gpu_command(bench.plan.limits.gpus if bench.plan.limits else None)
-        bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
-        self._pid = self._start(prefix)
+        try:
+            bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
+            self._pid = self._start(prefix)
+        except BaseException:
+            end_group(bench.run_directory)
+            raise
         self._pidfd = os.pidfd_open(self._pid)
         for fd in (self._pidfd, bench.orders.fd):
             self._poll.register(fd, select.POLLIN)

@@ -208,7 +208,7 @@ def _lost(bench: Bench) -> Ended:
     if run.claimed_in_this_boot() is False:
         cause = "the machine was restarted"
     else:
-        cause = "the supervisor of the job was killed (out of memory, or by somebody)"
+        cause = "the supervisor of the job was killed (out of memory, by somebody, or by a disk that failed it)"
     state = "while the program was running" if run.has(STARTED) else "before the program was started"
     message = f"The job was lost: {cause} {state}. It is not started again by itself; create it anew."
     for line in (*problems, message):
