@@ -238,11 +238,13 @@ class Life(RuleBasedStateMachine):
         assert needed <= held <= referred
 
     def teardown(self) -> None:
-        self.settle()
-        self.what_is_referred_to_is_there_and_nothing_else()
-        self.patched.stop()
-        self.loop.close()
-        self.folder.cleanup()
+        try:
+            self.settle()
+            self.what_is_referred_to_is_there_and_nothing_else()
+        finally:
+            self.patched.stop()
+            self.loop.close()
+            self.folder.cleanup()
 
 
 SOAK = bool(os.environ.get("JOBSPHERE_SOAK"))
