@@ -13,8 +13,8 @@ from typing import Any
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_pb
 
-from jobsphere import desk, wiring_resources
 from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.wiring import desk, resources
 from tests.grpc_client import TERMINAL, Api
 from tests.live import BIN, HANG_S, LiveServer, live_server, wait_for
 
@@ -73,10 +73,10 @@ def test_what_had_ended_reads_the_same_after_a_restore(tmp_path: Path) -> None:
     with live_server(tmp_path / "data") as server:
         api = Api.of(server)
         project = asyncio.run(desk.default_project_id(server.data_dir))
-        asyncio.run(wiring_resources.set_secret(server.data_dir, project, "TOKEN", secret))
+        asyncio.run(resources.set_secret(server.data_dir, project, "TOKEN", secret))
         (tmp_path / "table.csv").write_text("a,b\n")
         table = [tmp_path / "table.csv"]
-        asyncio.run(wiring_resources.create_dataset(server.data_dir, project, "table", table, "", ()))
+        asyncio.run(resources.create_dataset(server.data_dir, project, "table", table, "", ()))
         ProjectDisk(server.data_dir, project).put(tmp_path / "table.csv", "deep/")
         waiting = api.create(project, "cat late.txt", {"late.txt": b"late"}, upload=False)
         running = api.create(project, "echo under way; sleep 1000")
@@ -118,7 +118,7 @@ def test_what_had_ended_reads_the_same_after_a_restore(tmp_path: Path) -> None:
             assert "restored from a backup" in new.get(running).status_details
             assert new.stdout(running) == b"under way\n"
             assert now[waiting] == pb.CREATING
-            _, dataset = asyncio.run(wiring_resources.show_dataset(restored, project, "table"))
+            _, dataset = asyncio.run(resources.show_dataset(restored, project, "table"))
             assert (dataset / "table.csv").read_text() == "a,b\n"
             assert [entry.path for entry in ProjectDisk(restored, project).list("deep")] == ["deep/table.csv"]
             again = new.create(project, "printenv TOKEN", env=pb.Environment(vars={}))

@@ -17,12 +17,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Page, expect
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
-from jobsphere.desk import Desk, read
 from jobsphere.domain.access import Scope
 from jobsphere.domain.accounts import AccountKind
 from jobsphere.domain.resource import Subject
 from jobsphere.service.grants import Grant
-from jobsphere.wiring import issue_token
+from jobsphere.wiring.desk import Desk, read
+from jobsphere.wiring.keys import issue_token
 from tests.browser import LIMIT_MS, Visitor, chromium, opened_browser
 from tests.grpc_client import Api
 from tests.live import Client, LiveServer, live_server, wait_for

@@ -22,9 +22,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import create_engine
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
-from jobsphere import desk
 from jobsphere.store import schema
 from jobsphere.store.migrations import run
+from jobsphere.wiring import desk
 from tests.grpc_client import Api
 from tests.live import BIN, HANG_S, LiveServer, live_server, wait_for
 

@@ -8,26 +8,27 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jobsphere import durable, wiring
+from jobsphere import durable
 from jobsphere.cli.main import app
 from jobsphere.engine import reconciler
 from jobsphere.service import logs
+from jobsphere.wiring import parts, server
 from tests.crash.killing import Killer
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    wiring._LOOK_AGAIN_S, wiring._RETENTION_S, wiring._UPKEEP_S = 0.3, 0.1, 1.5
+    server._LOOK_AGAIN_S, server._RETENTION_S, server._UPKEEP_S = 0.3, 0.1, 1.5
     reconciler._LAUNCH_AGAIN_S = 0.5
     logs._RECONNECT_S = 0.1
-    real = wiring.node_command
+    real = parts.node_command
 
     def node_command(*args: object) -> list[str]:
         python, _, _, module, *rest = real(*args)  # type: ignore[arg-type]
         assert module == "jobsphere.node"
         return [python, "-m", "tests.crash.node", str(folder), *rest]
 
-    wiring.node_command = node_command
+    parts.node_command = node_command
     durable.observe(Killer(folder, "server"))
     app(sys.argv[2:])
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from jobsphere import desk, wiring_apply, wiring_resources
 from jobsphere.domain.audit import AuditQuery
 from jobsphere.domain.declared import Step
 from jobsphere.domain.errors import InvalidArgumentError, JobsphereError
-from jobsphere.wiring_apply import Applied
+from jobsphere.wiring import apply as applying
+from jobsphere.wiring import desk, resources
+from jobsphere.wiring.apply import Applied
 
 PLANTED = "planted-value-4711"
 FILE = """\
@@ -66,7 +67,7 @@ async def apply(
         if len(done) == stop_after:
             raise asyncio.CancelledError
 
-    await wiring_apply.apply(base / "data", text, base, planned.append, told, dry_run=dry_run, prune=prune)
+    await applying.apply(base / "data", text, base, planned.append, told, dry_run=dry_run, prune=prune)
     assert len(done) == (0 if dry_run else len(planned[0].plan.steps))
     return [f"{step.verb.value} {step.entry.key}" for step in planned[0].plan.steps]
 
@@ -95,11 +96,11 @@ async def test_what_is_changed_keeps_its_id_and_nothing_else_is_touched(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await apply(base, FILE)
-    before = await wiring_apply.export(base / "data")
+    before = await applying.export(base / "data")
     project = (await desk.read(base / "data", lambda d, who: d.projects.all()))[1]
-    image, _ = await wiring_resources.list_images(base / "data", project.id)
-    (lake,) = await wiring_resources.list_connectors(base / "data", project.id)
-    (prices,) = await wiring_resources.list_datasets(base / "data", project.id)
+    image, _ = await resources.list_images(base / "data", project.id)
+    (lake,) = await resources.list_connectors(base / "data", project.id)
+    (prices,) = await resources.list_datasets(base / "data", project.id)
 
     monkeypatch.setenv("APPLY_TOKEN", "another")
     (base / "prices" / "p.csv").write_text("3,4\n")
@@ -114,24 +115,24 @@ async def test_what_is_changed_keeps_its_id_and_nothing_else_is_touched(
         "~ S3 connector team/demand/lake",
     ]
     assert await apply(base, text) == []
-    (sea,) = await wiring_resources.list_connectors(base / "data", project.id)
+    (sea,) = await resources.list_connectors(base / "data", project.id)
     assert (sea.id, sea.body.bucket) == (lake.id, "sea")
-    changed, own = await wiring_resources.list_images(base / "data", project.id)
+    changed, own = await resources.list_images(base / "data", project.id)
     assert (changed.id, changed.body.reference) == (image.id, "docker.io/library/python:3.13")
-    assert (await wiring_resources.list_datasets(base / "data", project.id))[0].id != prices.id
+    assert (await resources.list_datasets(base / "data", project.id))[0].id != prices.id
 
     described = text.replace("of: prices", "of: sales").replace("python:3.12", "python:3.14")
     monkeypatch.delenv("APPLY_TOKEN")
     (base / "key").unlink()
     assert await apply(base, described) == ["~ image team/demand/own", "~ dataset team/demand/prices"]
-    _, kept = await wiring_resources.list_images(base / "data", project.id)
+    _, kept = await resources.list_images(base / "data", project.id)
     assert (kept.id, kept.body.password_sealed) == (own.id, own.body.password_sealed)
     assert before.count("VALUE_OF_") == 3
 
 
 async def test_what_is_written_back_changes_nothing(base: Path) -> None:
     await apply(base, FILE)
-    text = await wiring_apply.export(base / "data")
+    text = await applying.export(base / "data")
     assert await apply(base, text, dry_run=True, prune=True) == []
     assert PLANTED not in text
 
@@ -151,11 +152,11 @@ async def test_every_error_at_once_and_nothing_is_done(base: Path, monkeypatch: 
         strict=True,
     ):
         assert words in line
-    assert "team" not in await wiring_apply.export(base / "data")
+    assert "team" not in await applying.export(base / "data")
 
 
 async def test_a_step_that_fails_says_where_to_go_on(base: Path) -> None:
-    await wiring_resources.set_secret(base / "data", "", "TAKEN", "x")
+    await resources.set_secret(base / "data", "", "TAKEN", "x")
     text = "users:\n  a: {external-id: same}\n  b: {external-id: same}\n"
     with pytest.raises(JobsphereError, match=r"user b: .*\(1 of 2 steps are done; apply the file again to go on\)"):
         await apply(base, text)
@@ -180,8 +181,8 @@ async def test_prune_removes_what_the_sections_do_not_name(base: Path) -> None:
     assert removed[-2:] == ["- user ann", "- user nightly"]
     assert "- project team/demand" in removed
     assert await apply(base, gone, dry_run=True, prune=True) == []
-    assert "team" not in await wiring_apply.export(base / "data")
-    assert json.dumps("Made at the first start") in await wiring_apply.export(base / "data")
+    assert "team" not in await applying.export(base / "data")
+    assert json.dumps("Made at the first start") in await applying.export(base / "data")
 
 
 async def test_quotas_are_applied_in_any_spelling_and_refused_with_their_line(base: Path) -> None:

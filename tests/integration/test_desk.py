@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from jobsphere import desk, wiring_resources
 from jobsphere.blob.project_disk import ProjectDisk
-from jobsphere.desk import Desk
 from jobsphere.domain.accounts import AccountKind
 from jobsphere.domain.audit import AuditQuery, AuditRow
 from jobsphere.domain.errors import AlreadyExistsError
 from jobsphere.domain.resource import Subject
+from jobsphere.wiring import desk, resources
+from jobsphere.wiring.desk import Desk
 
 
 async def rows(folder: Path) -> list[AuditRow]:
@@ -50,7 +50,7 @@ async def test_a_command_about_a_resource_that_is_broken_off_is_not_written_down
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await wiring_resources.change_disk(tmp_path, "", "put", "a", interrupted)
+        await resources.change_disk(tmp_path, "", "put", "a", interrupted)
 
     assert [(row.action, row.result) for row in await rows(tmp_path)] == [("jobsphere project disk put", "CANCELLED")]
 
@@ -63,7 +63,7 @@ async def test_what_a_command_reads_leaves_none(tmp_path: Path) -> None:
 _FIRST = """
 import asyncio, sys
 from pathlib import Path
-from jobsphere import desk, wiring_resources
+from jobsphere.wiring import desk, resources
 from jobsphere.blob.project_disk import ProjectDisk
 print(flush=True)
 sys.stdin.read()

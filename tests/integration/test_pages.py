@@ -283,6 +283,6 @@ async def test_a_fork_changes_what_the_form_changes(site: Site) -> None:
 
 def test_a_server_that_shows_no_page_loads_nothing_for_them() -> None:
     late = ("jinja2", "google.protobuf.json_format", "jobsphere.api.rest.server", "jobsphere.web.pages.app")
-    program = f"import sys, jobsphere.wiring; print([m for m in {late} if m in sys.modules])"
+    program = f"import sys, jobsphere.wiring.server; print([m for m in {late} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

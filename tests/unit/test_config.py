@@ -8,7 +8,7 @@ import pytest
 
 from jobsphere import config
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
-from jobsphere.wiring import sandbox_of
+from jobsphere.wiring.parts import sandbox_of
 
 
 @pytest.fixture(autouse=True)

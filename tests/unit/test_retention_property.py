@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.unit.world import PROJECT, WHO, World, a_file, a_spec, attempt, chunks
 
-from jobsphere import desk, wiring_resources
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.domain.artifact import ArtifactKind
@@ -30,6 +29,7 @@ from jobsphere.domain.ports import JobStore
 from jobsphere.engine.retention import Retention
 from jobsphere.service.data import JobData
 from jobsphere.store.failing import FailingJobStore
+from jobsphere.wiring import desk, resources
 
 CONTENTS = [b"a", b"b", b"c", b"d"]
 """Few, so that jobs share them."""
@@ -283,7 +283,7 @@ async def test_a_deleted_projects_files_are_gone_at_once(tmp_path: Path) -> None
     project_id = project[0].id
     ProjectDisk(tmp_path, project_id).folder().joinpath("a.txt").write_text("x")
     (tmp_path / "a.txt").write_text("x")
-    await wiring_resources.create_dataset(tmp_path, project_id, "a", [tmp_path / "a.txt"], "", ())
+    await resources.create_dataset(tmp_path, project_id, "a", [tmp_path / "a.txt"], "", ())
     await desk.change(tmp_path, "x", [], lambda d, who: d.projects.delete(who, project_id))
     left = [path for path in tmp_path.rglob("*") if project_id in path.parts and path.is_file()]
     assert left == []

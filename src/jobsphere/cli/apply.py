@@ -15,7 +15,7 @@ from jobsphere.domain.text import one_line
 
 if TYPE_CHECKING:
     from jobsphere.domain.declared import Plan, Step, Value
-    from jobsphere.wiring_apply import Applied
+    from jobsphere.wiring.apply import Applied
 
 _WOULD_CHANGE = 2
 _COLOURS = {"+": "green", "~": "yellow", "±": "magenta", "-": "red"}
@@ -48,7 +48,7 @@ def apply(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_apply
+    from jobsphere.wiring import apply as applying
 
     try:
         text = sys.stdin.read() if file == Path("-") else file.read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def apply(
         raise InvalidArgumentError(f"{file} is no UTF-8 text") from None
     base = Path.cwd() if file == Path("-") else file.absolute().parent
     applied = asyncio.run(
-        wiring_apply.apply(
+        applying.apply(
             data_dir_of(data_dir), text, base, _planned if dry_run else _noted, _done, dry_run=dry_run, prune=prune
         )
     )
@@ -76,9 +76,9 @@ def export(*, data_dir: DataDir = None) -> None:
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_apply
+    from jobsphere.wiring import apply as applying
 
-    sys.stdout.write(asyncio.run(wiring_apply.export(data_dir_of(data_dir))))
+    sys.stdout.write(asyncio.run(applying.export(data_dir_of(data_dir))))
 
 
 def _noted(applied: Applied) -> None:

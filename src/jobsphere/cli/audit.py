@@ -49,7 +49,7 @@ def audit(
     json_
         Print a JSON array instead of lines.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     query = AuditQuery(project, subject, moment(since, datetime.now(UTC)) if since else None, action, limit)
     rows = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, who: d.audit.find(who, query)))

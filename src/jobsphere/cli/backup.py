@@ -63,9 +63,9 @@ def backup(
     json_
         Print what was backed up as JSON.
     """
-    from jobsphere import desk
     from jobsphere.backup.making import Wanted, make_backup
     from jobsphere.store.schema import HEAD
+    from jobsphere.wiring import desk
 
     folder = data_dir_of(data_dir)
     passphrase = _new_passphrase(passphrase_file) if with_keys or passphrase_file else None
@@ -107,10 +107,10 @@ def restore(
     json_
         Print what was restored as JSON.
     """
-    from jobsphere import desk
     from jobsphere.backup.layout import read_manifest
     from jobsphere.backup.restoring import check_backup
     from jobsphere.backup.restoring import restore as restore_all
+    from jobsphere.wiring import desk
 
     if dry_run:
         with _progress("Checking", quiet=json_) as (total, report):
@@ -151,7 +151,7 @@ def _keys_of(data_dir: Path, made: Manifest) -> str:
     """What is to be known about the keys after a backup."""
     from jobsphere import config
     from jobsphere.secretbox import KEY_VARIABLE
-    from jobsphere.wiring import keys_of
+    from jobsphere.wiring.parts import keys_of
 
     keys = keys_of(config.load({"data_dir": data_dir}), data_dir)
     told = "The keys are in it, sealed: whoever has the passphrase can open all secrets." if made.keys else _NO_KEYS

@@ -40,13 +40,13 @@ def client_env(
     json_
         Print one JSON object instead of shell commands.
     """
-    from jobsphere import desk, wiring
+    from jobsphere.wiring import desk, keys
 
     folder = data_dir_of(data_dir)
     info = running_server(folder)
     project_id = asyncio.run(desk.default_project_id(folder))
-    token = wiring.issue_token(folder, _TOKEN_LIFE)
-    values = exports(info, wiring.ca_file(folder), token, project_id, offline, os.environ)
+    token = keys.issue_token(folder, _TOKEN_LIFE)
+    values = exports(info, keys.ca_file(folder), token, project_id, offline, os.environ)
     if json_:
         print(json.dumps(values, indent=2))  # noqa: T201
         return

@@ -38,7 +38,7 @@ def create(
     json_
         Print the whole community as JSON.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     community, _ = asyncio.run(
         desk.change(
@@ -62,7 +62,7 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     found = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, who: d.communities.all(who)))
     show_all(found, _fields, ("ID", "Name", "Created at", "Description"), _row, as_json=json_)
@@ -85,7 +85,7 @@ def update(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     asyncio.run(
         desk.change(
@@ -108,7 +108,7 @@ def delete(community_id: str, *, data_dir: DataDir = None) -> None:
     data_dir
         The data directory of the server.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     asyncio.run(
         desk.change(

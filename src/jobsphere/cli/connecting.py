@@ -40,9 +40,9 @@ def connected(data_dir: Path | None, project: str | None) -> Generator[Client]:
     else:
         folder, token = data_dir_of(data_dir), None
         if running_server(folder).tokens_required:
-            from jobsphere import wiring
+            from jobsphere.wiring.keys import issue_token
 
-            token = wiring.issue_token(folder, _TOKEN_LIFE)
+            token = issue_token(folder, _TOKEN_LIFE)
         client = Client(project=project, token=token, data_dir=folder)
     with client:
         yield client

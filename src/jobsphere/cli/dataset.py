@@ -47,12 +47,10 @@ def create(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
     labels = tuple(_label(text) for text in label or ())
-    made = asyncio.run(
-        wiring_resources.create_dataset(data_dir_of(data_dir), project, name, sources, description, labels)
-    )
+    made = asyncio.run(resources.create_dataset(data_dir_of(data_dir), project, name, sources, description, labels))
     print(made.id)  # noqa: T201
 
 
@@ -71,9 +69,9 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    datasets = asyncio.run(wiring_resources.list_datasets(data_dir_of(data_dir), project))
+    datasets = asyncio.run(resources.list_datasets(data_dir_of(data_dir), project))
     show_all(datasets, _fields, _COLUMNS, _row, as_json=json_)
 
 
@@ -90,9 +88,9 @@ def show(dataset: str, *, project: ProjectId = "", data_dir: DataDir = None) -> 
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    found, folder = asyncio.run(wiring_resources.show_dataset(data_dir_of(data_dir), project, dataset))
+    found, folder = asyncio.run(resources.show_dataset(data_dir_of(data_dir), project, dataset))
     print(json.dumps({**_fields(found), "folder": str(folder)}, indent=2))  # noqa: T201
 
 
@@ -109,9 +107,9 @@ def delete(dataset: str, *, project: ProjectId = "", data_dir: DataDir = None) -
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    asyncio.run(wiring_resources.delete_dataset(data_dir_of(data_dir), project, dataset))
+    asyncio.run(resources.delete_dataset(data_dir_of(data_dir), project, dataset))
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -30,9 +30,9 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import wiring
+    from jobsphere.wiring import environments as built
 
-    _show(wiring.list_environments(data_dir_of(data_dir)), json_)
+    _show(built.list_environments(data_dir_of(data_dir)), json_)
 
 
 @app.command
@@ -55,9 +55,9 @@ def prune(
     """
     from rich.console import Console
 
-    from jobsphere import wiring
+    from jobsphere.wiring import environments as built
 
-    trimmed = wiring.prune_environments(data_dir_of(data_dir), max_gb)
+    trimmed = built.prune_environments(data_dir_of(data_dir), max_gb)
     _show(trimmed.environments, json_)
     if not json_ and trimmed.cache_bytes:
         Console().print(f"Also removed: {human_size(trimmed.cache_bytes)} of downloads")

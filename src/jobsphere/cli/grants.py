@@ -14,7 +14,7 @@ from jobsphere.domain.accounts import Account, Binding
 from jobsphere.domain.resource import Community, Project, Subject
 
 if TYPE_CHECKING:
-    from jobsphere.desk import Desk
+    from jobsphere.wiring.desk import Desk
 
 P = TypeVar("P", Project, Community)
 
@@ -31,7 +31,7 @@ def revoke_role(data_dir: Path, scope: Scope, resource_id: str, account: str, ro
 
 def show_members(data_dir: Path, scope: Scope, resource_id: str, as_json: bool) -> None:
     """Print who has which role."""
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     async def work(desk: Desk, who: Subject) -> list[tuple[Binding, Account]]:
         found, token = await desk.grants.page(who, scope, resource_id)
@@ -54,8 +54,8 @@ def renamed(name: str | None, description: str | None) -> Callable[[P], P]:
 
 
 def _change(data_dir: Path, verb: str, scope: Scope, resource_id: str, account: str, role: str | None) -> None:
-    from jobsphere import desk
     from jobsphere.service.grants import Grant
+    from jobsphere.wiring import desk
 
     async def work(desk: Desk, who: Subject) -> None:
         account_id = (await desk.accounts.find(who, account)).id

@@ -47,12 +47,12 @@ def add(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
     asked = password_file is not None or (username and not password_secret)
     password = hidden_value(f"Password of {username}", password_file) if asked else ""
     added = asyncio.run(
-        wiring_resources.add_image(data_dir_of(data_dir), project, name, image, username, password_secret, password)
+        resources.add_image(data_dir_of(data_dir), project, name, image, username, password_secret, password)
     )
     print(added.id)  # noqa: T201
 
@@ -72,9 +72,9 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    images = asyncio.run(wiring_resources.list_images(data_dir_of(data_dir), project))
+    images = asyncio.run(resources.list_images(data_dir_of(data_dir), project))
     show_all(images, _fields, ("ID", "Name", "Image", "User", "Created at (UTC)"), _row, as_json=json_)
 
 
@@ -91,9 +91,9 @@ def delete(image: str, *, project: ProjectId = "", data_dir: DataDir = None) -> 
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    asyncio.run(wiring_resources.delete_image(data_dir_of(data_dir), project, image))
+    asyncio.run(resources.delete_image(data_dir_of(data_dir), project, image))
 
 
 def _fields(image: Resource[DockerImage]) -> dict[str, str]:

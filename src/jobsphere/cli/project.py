@@ -46,7 +46,7 @@ def create(
     json_
         Print the whole project as JSON.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     project, _ = asyncio.run(
         desk.change(
@@ -70,7 +70,7 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     projects = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, _: d.projects.all()))
     show_all(projects, _fields, ("ID", "Name", "Community ID", "Created at", "Description"), _row, as_json=json_)
@@ -101,7 +101,7 @@ def update(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     edit, quotas = renamed(name, description), _quotas(quota or ())
     asyncio.run(
@@ -125,7 +125,7 @@ def delete(project_id: str, *, data_dir: DataDir = None) -> None:
     data_dir
         The data directory of the server.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     asyncio.run(
         desk.change(

@@ -113,15 +113,15 @@ def rm(
 
 
 def _read(data_dir: Path | None, project: str, work: Callable[[ProjectDisk], T]) -> T:
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    return asyncio.run(wiring_resources.read_disk(data_dir_of(data_dir), project, work))
+    return asyncio.run(resources.read_disk(data_dir_of(data_dir), project, work))
 
 
 def _change(data_dir: Path | None, project: str, verb: str, path: str, work: Callable[[ProjectDisk], T]) -> T:
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    return asyncio.run(wiring_resources.change_disk(data_dir_of(data_dir), project, verb, path, work))
+    return asyncio.run(resources.change_disk(data_dir_of(data_dir), project, verb, path, work))
 
 
 def _count(files: int) -> str:

@@ -54,10 +54,10 @@ def add(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
     body = S3Connector(bucket, endpoint, region, prefix, access_key_secret, secret_key_secret, not read_write)
-    added = asyncio.run(wiring_resources.add_connector(data_dir_of(data_dir), project, name, body))
+    added = asyncio.run(resources.add_connector(data_dir_of(data_dir), project, name, body))
     print(added.id)  # noqa: T201
 
 
@@ -76,9 +76,9 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    connectors = asyncio.run(wiring_resources.list_connectors(data_dir_of(data_dir), project))
+    connectors = asyncio.run(resources.list_connectors(data_dir_of(data_dir), project))
     show_all(connectors, _fields, ("ID", "Name", "Bucket", "Prefix", "Endpoint", "Mode"), _row, as_json=json_)
 
 
@@ -95,9 +95,9 @@ def activate(connector: str, *, project: ProjectId = "", data_dir: DataDir = Non
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    asyncio.run(wiring_resources.activate_connector(data_dir_of(data_dir), project, connector, active=True))
+    asyncio.run(resources.activate_connector(data_dir_of(data_dir), project, connector, active=True))
 
 
 @app.command
@@ -113,9 +113,9 @@ def deactivate(connector: str, *, project: ProjectId = "", data_dir: DataDir = N
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    asyncio.run(wiring_resources.activate_connector(data_dir_of(data_dir), project, connector, active=False))
+    asyncio.run(resources.activate_connector(data_dir_of(data_dir), project, connector, active=False))
 
 
 @app.command
@@ -131,9 +131,9 @@ def delete(connector: str, *, project: ProjectId = "", data_dir: DataDir = None)
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    asyncio.run(wiring_resources.delete_connector(data_dir_of(data_dir), project, connector))
+    asyncio.run(resources.delete_connector(data_dir_of(data_dir), project, connector))
 
 
 def _fields(connector: Resource[S3Connector]) -> dict[str, object]:

@@ -33,10 +33,10 @@ def set_(name: str, *, project: ProjectId = "", from_file: Path | None = None, d
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
     value = hidden_value(f"Value of {name}", from_file)
-    asyncio.run(wiring_resources.set_secret(data_dir_of(data_dir), project, name, value))
+    asyncio.run(resources.set_secret(data_dir_of(data_dir), project, name, value))
     print(f"Secret {name} is set; jobs that start from now on get it.", file=sys.stderr)  # noqa: T201
 
 
@@ -55,9 +55,9 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    secrets = asyncio.run(wiring_resources.list_secrets(data_dir_of(data_dir), project))
+    secrets = asyncio.run(resources.list_secrets(data_dir_of(data_dir), project))
     show_all(secrets, _fields, ("Name", "Set at (UTC)", "Created by"), _row, as_json=json_)
 
 
@@ -74,9 +74,9 @@ def delete(name: str, *, project: ProjectId = "", data_dir: DataDir = None) -> N
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    asyncio.run(wiring_resources.delete_secret(data_dir_of(data_dir), project, name))
+    asyncio.run(resources.delete_secret(data_dir_of(data_dir), project, name))
 
 
 @app.command
@@ -97,9 +97,9 @@ def rotate_keys(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    done = asyncio.run(wiring_resources.rotate_keys(data_dir_of(data_dir), fresh=new_key, drop_old=drop_old))
+    done = asyncio.run(resources.rotate_keys(data_dir_of(data_dir), fresh=new_key, drop_old=drop_old))
     print(f"Sealed anew: {done.changed} of {done.found}; the others were sealed with that key.")  # noqa: T201
 
 

@@ -50,10 +50,10 @@ def create(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
     body = SparkConnector(mode_named(mode), master, _pairs(param), _pairs(secret_param))
-    created = asyncio.run(wiring_resources.create_spark(data_dir_of(data_dir), project, name, body))
+    created = asyncio.run(resources.create_spark(data_dir_of(data_dir), project, name, body))
     print(created.id)  # noqa: T201
 
 
@@ -72,9 +72,9 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    connectors = asyncio.run(wiring_resources.list_sparks(data_dir_of(data_dir), project))
+    connectors = asyncio.run(resources.list_sparks(data_dir_of(data_dir), project))
     show_all(connectors, _fields, ("ID", "Name", "Mode", "Master"), _row, as_json=json_)
 
 
@@ -91,9 +91,9 @@ def show(connector: str, *, project: ProjectId = "", data_dir: DataDir = None) -
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    found = asyncio.run(wiring_resources.show_spark(data_dir_of(data_dir), project, connector))
+    found = asyncio.run(resources.show_spark(data_dir_of(data_dir), project, connector))
     print(json.dumps(_fields(found), indent=2))  # noqa: T201
 
 
@@ -130,7 +130,7 @@ def update(
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
     params, secret_params = _pairs(param), _pairs(secret_param)
     replaced = {key for key, _ in (*params, *secret_params)} | set(remove_param or ())
@@ -144,7 +144,7 @@ def update(
             secret_params=(*(p for p in was.secret_params if p[0] not in replaced), *secret_params),
         )
 
-    asyncio.run(wiring_resources.update_spark(data_dir_of(data_dir), project, connector, change))
+    asyncio.run(resources.update_spark(data_dir_of(data_dir), project, connector, change))
 
 
 @app.command
@@ -160,9 +160,9 @@ def delete(connector: str, *, project: ProjectId = "", data_dir: DataDir = None)
     data_dir
         The data directory of the server.
     """
-    from jobsphere import wiring_resources
+    from jobsphere.wiring import resources
 
-    asyncio.run(wiring_resources.delete_spark(data_dir_of(data_dir), project, connector))
+    asyncio.run(resources.delete_spark(data_dir_of(data_dir), project, connector))
 
 
 def _pairs(texts: Sequence[str] | None) -> tuple[tuple[str, str], ...]:

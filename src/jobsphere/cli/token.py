@@ -42,7 +42,7 @@ def create(
     json_
         Print the token with its id and its end as JSON.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     life = timedelta(days=days)
     credential, text = asyncio.run(
@@ -71,7 +71,7 @@ def list_(
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     found = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, who: d.accounts.tokens(who, user)))
     show_all(found, _listed_fields, ("ID", "User", "Name", "Created at", "Ends (UTC)"), _row, as_json=json_)
@@ -88,7 +88,7 @@ def revoke(token_id: str, *, data_dir: DataDir = None) -> None:
     data_dir
         The data directory of the server.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     asyncio.run(
         desk.change(

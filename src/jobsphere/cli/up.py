@@ -88,7 +88,7 @@ def up(
 
 async def _serve(settings: Settings) -> None:
     from jobsphere.config import is_loopback
-    from jobsphere.wiring import Server
+    from jobsphere.wiring.server import Server
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -39,7 +39,7 @@ def add(
     json_
         Print the whole account as JSON.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     kind = AccountKind.SERVICE_ACCOUNT if service_account else AccountKind.USER
     account = asyncio.run(
@@ -64,7 +64,7 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
     json_
         Print a JSON array instead of a table.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     found = asyncio.run(desk.read(data_dir_of(data_dir), lambda d, who: d.accounts.all(who)))
     show_all(found, _fields, ("ID", "Name", "Kind", "Created at", "External id"), _row, as_json=json_)
@@ -83,7 +83,7 @@ def remove(user: str, *, data_dir: DataDir = None) -> None:
     data_dir
         The data directory of the server.
     """
-    from jobsphere import desk
+    from jobsphere.wiring import desk
 
     asyncio.run(
         desk.change(

@@ -11,7 +11,7 @@ from jobsphere.domain.resources import DockerImage, Secret
 from jobsphere.secretbox import SecretBox
 from jobsphere.store.schema import HEAD
 from jobsphere.store.snapshot import damage_of, revision_of, stored_jobs, stored_resources
-from jobsphere.wiring import keys_of
+from jobsphere.wiring.parts import keys_of
 
 _RESTORE = "restore a backup into a new data directory (`jobsphere restore`)"
 _KEY_BYTES = 32

@@ -1,17 +1,13 @@
-"""Where the server's objects are built and put together: the only place that knows which port has which adapter."""
+"""A server from its settings: which port has which adapter."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import platform
-import secrets
 import shutil
 import socket
-import sys
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -27,28 +23,19 @@ from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk, remove_disks
 from jobsphere.blob.signing import HmacUrlSigner
-from jobsphere.config import Settings, load
-from jobsphere.desk import desk_of, drop_files, local_subject
-from jobsphere.domain.access_ports import IdentityProvider
-from jobsphere.domain.attempt import S3Mode, SandboxPlan
-from jobsphere.domain.capacity import GIB, NodeCapacity
-from jobsphere.domain.errors import FailedPreconditionError
-from jobsphere.domain.quota import Quota
-from jobsphere.durable import Point, locked, write_private
+from jobsphere.config import Settings
+from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import clean_up, keep_up
-from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
 from jobsphere.private import keep_private
-from jobsphere.runner import cgroups, fuse, sandbox
+from jobsphere.runner import cgroups
 from jobsphere.runner.generation import generation_of
-from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
-from jobsphere.secretbox import Keys
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
@@ -68,38 +55,18 @@ from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
-from jobsphere.wiring_pages import pages_of
+from jobsphere.wiring import parts
+from jobsphere.wiring.desk import desk_of, drop_files, local_subject
+from jobsphere.wiring.environments import keep_to_budget
+from jobsphere.wiring.keys import secret_key
+from jobsphere.wiring.pages import pages_of
 
 _LOOK_AGAIN_S = 5.0
 _RETENTION_S = 60.0
 _UPKEEP_S = 300.0
 _EXPIRY_S = 3600.0
 _STOP_GRACE_S = 3.0
-_KEY_BYTES = 32
 log = structlog.get_logger()
-
-
-def ca_file(data_dir: Path) -> Path:
-    """The local certificate authority that clients of this data directory's server trust."""
-    return data_dir / "tls" / "ca.pem"
-
-
-def secret_key(data_dir: Path) -> bytes:
-    """The 32 secret bytes that sign tokens and URLs; made at the first call, readable by the owner only."""
-    path = data_dir / "key"
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        # Of two that start at once one makes it, and nobody ever reads a half-written key.
-        with locked(data_dir):
-            if not path.exists():
-                write_private(path, secrets.token_bytes(_KEY_BYTES), Point.SERVER_KEY)
-    return path.read_bytes()
-
-
-def issue_token(data_dir: Path, life: timedelta) -> str:
-    """A token for the operator, good for ``life`` on every server of this data directory."""
-    token, _ = Tokens(secret_key(data_dir), SystemClock()).issue(local_subject().id, life)
-    return token
 
 
 class Server:
@@ -162,10 +129,10 @@ class Server:
         store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job, meter=meter)
         stack.push_async_callback(store.close)
         blobs = LocalBlobStore(data_dir / "blobs")
-        keys = keys_of(settings, data_dir)
+        keys = parts.keys_of(settings, data_dir)
         keys.box()  # a key that is none is told now
-        volume = storage_of(settings, data_dir)
-        command = node_command(data_dir, settings, volume)
+        volume = parts.storage_of(settings, data_dir)
+        command = parts.node_command(data_dir, settings, volume)
         generation = generation_of(command)
         command += ["--generation", generation]
         runner = LocalRunner(data_dir, platform.node() or "local", command, keys.for_node(), generation)
@@ -179,15 +146,15 @@ class Server:
         data = JobData(store, blobs, runner, clock)
         desk = desk_of(store, lambda project_id, attempts: drop_files(data, data_dir, project_id, attempts))
         access = desk.access
-        tokens, provider = Tokens(key, clock), provider_of(settings)
+        tokens, provider = Tokens(key, clock), parts.provider_of(settings)
         identity = Identity(tokens, settings.tokens_required, local_subject().id, desk.account_store, clock, provider)
         retention = Retention(store, clock, data.clear, _RETENTION_S)
         dataset_files = LocalDatasets(data_dir / DATASETS)
-        images = ProjectImages(images_of(settings, keys), store.resources)
+        images = ProjectImages(parts.images_of(settings, keys), store.resources)
         types = instance_types_of(settings, volume)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
-        quotas = Quotas(quota_of(settings), store, store.beside(SqliteJobCounts), blobs, store.resources)
+        quotas = Quotas(parts.quota_of(settings), store, store.beside(SqliteJobCounts), blobs, store.resources)
         engine = Engine(
             store,
             runner,
@@ -203,10 +170,10 @@ class Server:
                 lambda p: ProjectDisk(data_dir, p).folder(),
                 dataset_files,
                 settings.mask_secrets,
-                s3_mode_of(settings),
+                parts.s3_mode_of(settings),
             ),
             Products(store.resources, dataset_files, runner, clock),
-            sandbox_of(settings),
+            parts.sandbox_of(settings),
             running_at_once=quotas.running,
         )
         jobs = Jobs(
@@ -234,7 +201,7 @@ class Server:
         stack.push_async_callback(engine.stop)
         self._engine = engine
         upkeep = [
-            asyncio.create_task(keep_up(lambda: asyncio.to_thread(_trim, data_dir, settings), _UPKEEP_S)),
+            asyncio.create_task(keep_up(lambda: asyncio.to_thread(keep_to_budget, data_dir, settings), _UPKEEP_S)),
             asyncio.create_task(clean_up(data.sweep)),
         ]
         if (days := settings.audit_days) is not None:
@@ -266,7 +233,7 @@ class Server:
         metrics = MetricsMount(
             lambda: meter.exposition(_gauges(engine, types.node, data_dir)), CONTENT_TYPE, identity.authenticate
         )
-        parts, names = (rest, metrics, pages), _host_names(settings)
+        mounts, names = (rest, metrics, pages), _host_names(settings)
         app = build_app(
             signer,
             blobs,
@@ -274,7 +241,7 @@ class Server:
             known=store.get_project,
             admit=quotas.uploading,
             settle=data.settle,
-            parts=parts,
+            parts=mounts,
             names=names,
             meter=meter,
         )
@@ -314,119 +281,6 @@ def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path) -> NodeGauges:
     )
 
 
-def quota_of(settings: Settings) -> Quota:
-    """What projects without a quota of their own may have."""
-    size = None if settings.project_gb is None else int(settings.project_gb * GIB)
-    return Quota(settings.project_jobs, size, settings.project_running, settings.project_queued)
-
-
-def provider_of(settings: Settings) -> IdentityProvider | None:
-    """Who verifies tokens of the OpenID provider, if one is set.
-
-    Raises:
-        FailedPreconditionError: it is not said for whom its tokens must be meant.
-    """
-    if not settings.oidc_issuer:
-        return None
-    if not settings.oidc_audience:
-        raise FailedPreconditionError(
-            "setting oidc_audience: is empty; set it to the client id that oidc_issuer knows this server by"
-        )
-    from jobsphere.oidc import OidcProvider, OidcSettings
-
-    return OidcProvider(OidcSettings(settings.oidc_issuer, settings.oidc_audience, settings.oidc_subject_claim))
-
-
-def sandbox_of(settings: Settings) -> SandboxPlan | None:
-    """The fence for jobs, as set and as this host can.
-
-    Raises:
-        FailedPreconditionError: a sandbox is required, and this host cannot make one.
-    """
-    if settings.sandbox == "none":
-        return None
-    for path in settings.sandbox_read_only:
-        if not (path.startswith("/") and Path(path).exists()):
-            raise FailedPreconditionError(f"setting sandbox_read_only: {path!r} is not an absolute path that exists")
-        shown, data = Path(path).resolve(), settings.data_dir.resolve()
-        if shown.is_relative_to(data) or shown == Path("/"):
-            raise FailedPreconditionError(
-                f"setting sandbox_read_only: {path!r} is not for jobs to see; name folders outside of {data}"
-            )
-        if settings.working_storage and settings.working_storage.resolve().is_relative_to(shown):
-            raise FailedPreconditionError(
-                f"setting sandbox_read_only: {path!r} would show jobs each other's working_storage; name others"
-            )
-    reason = sandbox.why_not()
-    if not reason:
-        return SandboxPlan(settings.network, settings.sandbox_read_only)
-    if settings.sandbox == "bubblewrap":
-        raise FailedPreconditionError(f"jobs cannot be fenced in: {reason}; `--sandbox none` does without")
-    log.warning(
-        "JOBS ARE NOT FENCED IN: each can read and change all that this user can",
-        reason=reason,
-        to_accept_that="sandbox = 'none'",
-    )
-    return None
-
-
-def s3_mode_of(settings: Settings) -> S3Mode:
-    """How jobs get at buckets.
-
-    Raises:
-        FailedPreconditionError: it is to be by FUSE, and this host cannot mount any.
-    """
-    mode = S3Mode(settings.s3_mounts)
-    if mode is S3Mode.FUSE and (reason := fuse.why_not()):
-        raise FailedPreconditionError(f"setting s3_mounts: no bucket can be mounted: {reason}; 'auto' stages them then")
-    return mode
-
-
-def keys_of(settings: Settings, data_dir: Path) -> Keys:
-    """The keys that seal secrets."""
-    file = settings.secret_key_file
-    return Keys(data_dir, file.expanduser().absolute() if file else None, os.environ)
-
-
-def images_of(settings: Settings, keys: Keys) -> EngineImages:
-    """The images that jobs may run in: the engine is looked for when the first of them asks."""
-    known = {name: setting.image for name, setting in settings.images.items()}
-    how = EngineSettings(
-        settings.container_engine,
-        settings.container_engine_args,
-        settings.container_run_args,
-        settings.image_pull == "always",
-        settings.image_pull_timeout_s,
-        settings.network,
-    )
-    return EngineImages(known, how, keys.seal)
-
-
-def storage_of(settings: Settings, data_dir: Path) -> Path:
-    """The folder of jobs with extended working storage.
-
-    Raises:
-        FailedPreconditionError: the one that is set is not there: its volume may not be mounted.
-    """
-    if settings.working_storage is None:
-        folder = data_dir / "storage"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
-    if not settings.working_storage.is_dir():
-        raise FailedPreconditionError(f"setting working_storage: there is no folder {str(settings.working_storage)!r}")
-    return settings.working_storage.absolute()
-
-
-def node_command(data_dir: Path, settings: Settings, volume: Path) -> list[str]:
-    """The command of this node's spawner."""
-    command = [sys.executable, "-I", "-m", "jobsphere.node", "--data-dir", str(data_dir)]
-    command += ["--conda-channel-alias", settings.conda_channel_alias]
-    command += ["--working-storage", str(volume)]
-    for folder in settings.python_search_path:
-        command += ["--python-search-path", folder]
-    return command
-
-
 def _family(settings: Settings) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in settings.host else socket.AF_INET
 
@@ -443,22 +297,3 @@ def _host_names(settings: Settings) -> frozenset[str] | None:
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def list_environments(data_dir: Path) -> Sequence[StoredEnvironment]:
-    """The built environments, the one least lately used first."""
-    return stored_environments(data_dir)
-
-
-def prune_environments(data_dir: Path, max_gib: float | None) -> Trimmed:
-    """Remove unused environments until ``max_gib`` (by default: as set) holds what is left."""
-    budget = load({"data_dir": data_dir}).environment_cache_gb if max_gib is None else max_gib
-    return trim(data_dir, int(budget * GIB))
-
-
-def _trim(data_dir: Path, settings: Settings) -> None:
-    gone = trim(data_dir, int(settings.environment_cache_gb * GIB))
-    for environment in gone.environments:
-        log.info("environment removed", environment=environment.fingerprint[:12], bytes=environment.size_bytes)
-    if gone.cache_bytes:
-        log.info("installers' caches removed", bytes=gone.cache_bytes)

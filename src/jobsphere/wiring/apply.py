@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from jobsphere import resourcefile
-from jobsphere.desk import Desk, audited, local_subject
 from jobsphere.domain.access import Scope
 from jobsphere.domain.declared import Declared, Kind, Plan, Reference, Shape, Step, Value
 from jobsphere.domain.errors import InvalidArgumentError, JobsphereError
 from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind, SparkKind
 from jobsphere.service.declared_teams import CommunityKind, ProjectKind, Roles, Users
 from jobsphere.service.declaring import Declaring, Hand, Places, ReadValue
-from jobsphere.wiring_resources import operator_of
+from jobsphere.wiring.desk import Desk, audited, local_subject
+from jobsphere.wiring.resources import operator_of
 
 T = TypeVar("T")
 

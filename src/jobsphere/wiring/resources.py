@@ -12,7 +12,6 @@ from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
-from jobsphere.desk import Desk, audited, local_subject, opened
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
 from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, SparkConnector, check_unused
@@ -26,7 +25,9 @@ from jobsphere.service.secrets import Secrets
 from jobsphere.service.spark_connectors import SparkConnectors
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
-from jobsphere.wiring import keys_of, secret_key
+from jobsphere.wiring.desk import Desk, audited, local_subject, opened
+from jobsphere.wiring.keys import secret_key
+from jobsphere.wiring.parts import keys_of
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from typing import Any
 from jobsphere.api.registrar import Registrar
 from jobsphere.api.server import Services
 from jobsphere.config import Settings
-from jobsphere.desk import Desk, audited
 from jobsphere.domain.capacity import GIB, InstanceTypes
 from jobsphere.domain.resource import Subject
 from jobsphere.environments.eviction import stored_environments
@@ -26,6 +25,7 @@ from jobsphere.store.finding import SqliteJobFinder
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.pages import Behind, PagesMount
+from jobsphere.wiring.desk import Desk, audited
 
 
 def pages_of(
