@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help packages setup demo test test-fast lint fmt bench spark soak audit sbom docs screenshots clean
+.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom docs screenshots clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -17,7 +17,6 @@ demo: setup ## Run an example job on a private server
 	@$(BIN)/jobsphere demo
 
 test: lint packages ## Lint, then all tests, the fast ones first
-	@[ -z "$(CI)" ] || tools/setup.sh --group spark
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-fast: setup ## Only the tests that start no server
@@ -38,11 +37,6 @@ fmt: setup ## Mend the style; make the client that blocks from the one for async
 bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench
 	@$(BIN)/python -m benchmarks
-
-spark: setup ## Bring Spark (800 MB, and Java) and run the test that needs it
-	@SPARK=1 tools/packages.sh
-	@tools/setup.sh --group spark
-	@$(BIN)/pytest tests/acceptance/test_spark.py
 
 soak: setup packages ## The long sweeps, whole
 	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsphere.domain.access import ROLES, Scope
 from jobsphere.domain.declared import STORED, Entry, Key, Reference, Value, merged
 from jobsphere.resourcefile import MAX_CHARS, read, write
-from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind, SparkKind
+from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind
 from jobsphere.service.declared_teams import CommunityKind, ProjectKind, Users, role_kind
 
 KINDS = (
@@ -22,7 +22,6 @@ KINDS = (
     ImageKind.kind,
     DatasetKind.kind,
     S3Kind.kind,
-    SparkKind.kind,
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -131,8 +130,6 @@ LABELS = st.dictionaries(NAME, TEXT, max_size=2).map(lambda d: tuple(sorted(d.it
 FIELDS: dict[str, st.SearchStrategy[Value]] = {
     "labels": LABELS,
     "quota": LABELS,
-    "params": LABELS,
-    "secret-params": LABELS,
     "service-account": st.booleans(),
     "read-write": st.booleans(),
     "password": st.sampled_from([Reference(), STORED]),
@@ -156,13 +153,12 @@ def servers(draw: st.DrawFn) -> list[Entry]:
             add("community role", team, draw(NAME), role)
         for project in draw(st.sets(NAME, max_size=2)):
             add("project", team, project)
-            for kind in ("secret", "image", "dataset", "S3 connector", "Spark connector"):
+            for kind in ("secret", "image", "dataset", "S3 connector"):
                 for name in draw(st.sets(NAME, max_size=2)):
                     add(kind, team, project, name)
     return found
 
 
-@settings(deadline=None)
 @given(servers())
 def test_what_is_written_is_read_back(entries: list[Entry]) -> None:
     declared, problems = read(write(entries, KINDS), KINDS)

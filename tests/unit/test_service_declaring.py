@@ -11,10 +11,9 @@ from jobsphere.domain.access import Scope
 from jobsphere.domain.declared import Declared, Entry, Key, Plan, Reference
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.resource import Subject
-from jobsphere.domain.resources import S3Connector, SparkConnector
-from jobsphere.domain.spark import SparkMode
+from jobsphere.domain.resources import S3Connector
 from jobsphere.service.accounts import Accounts
-from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind, SparkKind
+from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind
 from jobsphere.service.declared_teams import CommunityKind, ProjectKind, Roles, Users
 from jobsphere.service.declaring import Declaring, Hand, Places
 
@@ -38,7 +37,6 @@ def declaring(world: World) -> Declaring:
         ImageKind(world.image_resources, world.secrets, places, read),
         DatasetKind(world.datasets, places),
         S3Kind(world.connectors, world.secrets, places),
-        SparkKind(world.sparks, world.secrets, places),
     ]
     return Declaring(hands, read)
 
@@ -97,10 +95,6 @@ async def test_a_secret_named_by_its_id_is_shown_by_its_name(world: World) -> No
     await world.connectors.add(WHO, PROJECT, "lake", body)
     (lake,) = [e for e in await declaring(world).present(OPERATOR) if e.key.kind == "S3 connector"]
     assert (lake.fields["access-key-secret"], lake.fields["secret-key-secret"]) == ("AK", "SK")
-    spark = SparkConnector(SparkMode.CONNECT, "h", (), (("spark.k", secrets[0].id),))
-    await world.sparks.create(WHO, PROJECT, "spark", spark)
-    (found,) = [e for e in await declaring(world).present(OPERATOR) if e.key.kind == "Spark connector"]
-    assert found.fields["secret-params"] == (("spark.k", "AK"),)
 
 
 async def test_what_comes_into_use_after_the_plan_stops_the_step(world: World, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from jobsphere.domain.capacity import Limits
 from jobsphere.domain.command import DatasetPlace, OutputPlace, Placement
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import OutputDatasetDesc, Phase
-from jobsphere.domain.spark import SparkConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,6 @@ class AttemptPlan:
     s3_mounts: tuple[S3Mount, ...] = ()
     s3_mode: S3Mode = S3Mode.AUTO
     datasets: tuple[DatasetPlace, ...] = ()
-    spark: SparkConnection | None = None
 
 
 class EndReason(StrEnum):

@@ -14,9 +14,8 @@ from jobsphere.domain.artifact import File, FileDesc
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.command import normalised, stays_inside
 from jobsphere.domain.errors import InvalidArgumentError
-from jobsphere.domain.image import complete, has_image
+from jobsphere.domain.image import complete
 from jobsphere.domain.job import DockerImageSpec, JobSpec, OutputDatasetDesc
-from jobsphere.domain.spark import CONNECTION_FILE
 from jobsphere.domain.text import has_controls
 
 MAX_FILE_BYTES = 5 * GIB
@@ -71,7 +70,6 @@ def check_spec(spec: JobSpec) -> None:
     for dataset in spec.output_datasets:
         _check_output_dataset(dataset)
     _check_environment(spec)
-    _check_spark(spec)
     _check_shutdown(spec)
     _check_storage(spec)
 
@@ -190,18 +188,6 @@ def _check_output_dataset(dataset: OutputDatasetDesc) -> None:
         _refuse(where, f"the description is longer than {MAX_PATH_CHARS} characters")
     if len(dataset.labels) > MAX_LABELS:
         _refuse(where, f"{len(dataset.labels)} labels, while the limit is {MAX_LABELS}")
-
-
-def _check_spark(spec: JobSpec) -> None:
-    if not spec.spark_connector_id:
-        return
-    _check_ids("spark_parameters.connector_id", (spec.spark_connector_id,))
-    if has_image(spec):
-        _refuse("spark_parameters", "a job with a Spark connector runs in no Docker image; leave env.docker out")
-    named = [("input_files", file.desc) for file in spec.input_files]
-    for where, desc in [*named, *(("output_files", desc) for desc in spec.output_files)]:
-        if stays_inside(desc.path) and normalised(desc.path).split("/")[0] == CONNECTION_FILE:
-            _refuse(where, f"{CONNECTION_FILE!r} is the file of the Spark connector, made by the server; leave it out")
 
 
 def _check_environment(spec: JobSpec) -> None:

@@ -11,13 +11,12 @@ from typing import ClassVar, Generic, TypeVar
 
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
 from jobsphere.domain.job import Job
-from jobsphere.domain.spark import CONNECTION_VARIABLE, SparkMode
 
 MAX_OF_KIND = 100
 """How many resources of one kind a project may have."""
 MAX_SECRET_BYTES = 64 * 1024
 _SECRET_NAME = re.compile(r"[0-9A-Za-z_-]{1,63}")
-_RESERVED_NAMES = frozenset({"DS_PROJECT_HOME", "JOBSPHERE_ATTEMPT_ID", "JOBSPHERE_JOB_ID", CONNECTION_VARIABLE})
+_RESERVED_NAMES = frozenset({"DS_PROJECT_HOME", "JOBSPHERE_ATTEMPT_ID", "JOBSPHERE_JOB_ID"})
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,62}")
 _SHOWN_JOBS = 5
 
@@ -83,22 +82,7 @@ class S3Connector:
     active: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SparkConnector:
-    """A Spark that jobs speak to. ``master``: see :func:`jobsphere.service.spark_connectors.check_spark`.
-
-    ``params`` are the session's parameters; of the ``secret_params`` each has the value of a secret of that name.
-    """
-
-    KIND: ClassVar[str] = "Spark connector"
-
-    mode: SparkMode
-    master: str = ""
-    params: tuple[tuple[str, str], ...] = ()
-    secret_params: tuple[tuple[str, str], ...] = ()
-
-
-Body = Secret | DockerImage | Dataset | S3Connector | SparkConnector
+Body = Secret | DockerImage | Dataset | S3Connector
 B = TypeVar("B", bound=Body)
 
 

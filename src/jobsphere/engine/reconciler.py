@@ -53,7 +53,6 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         s3_mounts=provision.s3_mounts,
         s3_mode=provision.s3_mode,
         datasets=layout.datasets,
-        spark=provision.spark,
     )
 
 

@@ -8,8 +8,7 @@ import shutil
 from collections.abc import Mapping
 
 from jobsphere.domain.attempt import AttemptPlan, Mount
-from jobsphere.domain.command import MODULES, WORK, substitute
-from jobsphere.domain.spark import CONNECTION_FILE, CONNECTION_VARIABLE
+from jobsphere.domain.command import MODULES, substitute
 from jobsphere.runner.gpus import visible_gpus
 from jobsphere.runner.processes import ATTEMPT_VARIABLE
 
@@ -59,8 +58,6 @@ def program_environment(
         variables["VIRTUAL_ENV"] = prefix
     if any(p.target == MODULES for p in plan.inputs):
         variables["PYTHONPATH"] = posixpath.join(root, MODULES)
-    if plan.spark is not None:
-        variables[CONNECTION_VARIABLE] = posixpath.join(root, WORK, CONNECTION_FILE)
     # Not the user's to change: leftovers are found by the id, and a GPU is one job's.
     fixed = {ATTEMPT_VARIABLE: mark}
     if plan.limits is not None:

@@ -58,9 +58,7 @@ class _Pipe:
 
 
 class Program:
-    """The program of one attempt, from its start to the end of its whole tree.
-
-    ``secrets`` are variables of it; ``hidden`` are more values that are kept out of its log where those are.
+    """The program of one attempt, from its start to the end of its whole tree. ``secrets`` are variables of it.
 
     Raises (making one):
         StepError: it could not be started.
@@ -73,11 +71,9 @@ class Program:
         confinement: Confinement,
         group: Group,
         secrets: Mapping[str, str] | None = None,
-        hidden: Sequence[str] = (),
     ) -> None:
         self._bench = bench
         self._secrets = secrets or {}
-        self._hidden = (*self._secrets.values(), *hidden)
         self._confinement = confinement
         self._group = group
         self._poll, self._calm = select.poll(), select.poll()
@@ -202,7 +198,7 @@ class Program:
         return pid
 
     def _masker(self) -> Masker | None:
-        return Masker(self._hidden) if self._hidden and self._bench.plan.mask_secrets else None
+        return Masker(self._secrets.values()) if self._secrets and self._bench.plan.mask_secrets else None
 
     def _add(self, pipe: _Pipe) -> None:
         self._pipes[pipe.fd] = pipe

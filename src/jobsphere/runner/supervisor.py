@@ -30,7 +30,6 @@ from jobsphere.runner.room import NoRoomError, blame, is_full
 from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.s3 import Buckets
 from jobsphere.runner.secrets import open_secrets
-from jobsphere.runner.spark import write_connection
 from jobsphere.runner.staging import SetAside, Source, make_output_folders, stage_inputs
 from jobsphere.runner.storage import moved_folders, open_storage, remove_job_folder
 
@@ -115,12 +114,10 @@ class Supervisor:
             prefix = self._prefix(bench, image)
             bench.check()
             secrets = open_secrets(bench, self._unseal)
-            hidden = write_connection(bench, self._unseal)
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            confinement = _confinement(bench, prefix, image)
-            ended = Program(bench, prefix, confinement, make_group(bench), secrets, hidden).finish()
+            ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench), secrets).finish()
             ended = buckets.settle(ended)
             if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
                 blame(bench.run_directory.path)

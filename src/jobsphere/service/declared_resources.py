@@ -9,28 +9,17 @@ from pathlib import Path as FilePath
 from typing import Generic
 
 from jobsphere.domain.declared import STORED, Entry, Field, Key, Kind, OnChange, Path, Reference, Shape, Value
-from jobsphere.domain.errors import InvalidArgumentError, NotFoundError
+from jobsphere.domain.errors import NotFoundError
 from jobsphere.domain.image import complete
 from jobsphere.domain.resource import Subject
-from jobsphere.domain.resources import (
-    B,
-    Dataset,
-    DockerImage,
-    Resource,
-    S3Connector,
-    Secret,
-    SparkConnector,
-    check_secret,
-)
+from jobsphere.domain.resources import B, Dataset, DockerImage, Resource, S3Connector, Secret, check_secret
 from jobsphere.domain.resources import check_secret_name as check_variable
-from jobsphere.domain.spark import mode_named
 from jobsphere.service.connectors import Connectors, check_connector
 from jobsphere.service.datasets import Datasets, check_dataset
 from jobsphere.service.declaring import Fields, Hand, Places, ReadValue
 from jobsphere.service.images import ImageResources, check_image
 from jobsphere.service.resources import Resources
 from jobsphere.service.secrets import Secrets
-from jobsphere.service.spark_connectors import SparkConnectors, check_spark
 
 
 class InProject(Hand, Generic[B]):
@@ -270,58 +259,6 @@ class S3Kind(InProject[S3Connector]):
         await self._connectors.set(who, project_id, name, _connector(fields))
 
 
-class SparkKind(InProject[SparkConnector]):
-    """Spark connectors."""
-
-    kind = Kind(
-        "Spark connector",
-        "spark",
-        "project",
-        {
-            "mode": Field(required=True),
-            "master": Field(),
-            "params": Field(Shape.LABELS),
-            "secret-params": Field(Shape.LABELS, names="secret"),
-        },
-    )
-
-    def __init__(self, sparks: SparkConnectors, secrets: Secrets, places: Places) -> None:
-        super().__init__(sparks, places)
-        self._sparks = sparks
-        self._secrets = secrets
-
-    async def present(self, who: Subject) -> list[Entry]:
-        """See :class:`Hand`."""
-        return await _by_name(who, await super().present(who), self.kind, self._secrets, self._places)
-
-    def fields_of(self, resource: Resource[SparkConnector]) -> Mapping[str, Value]:
-        """See :class:`InProject`."""
-        body = resource.body
-        params, secret_params = tuple(sorted(body.params)), tuple(sorted(body.secret_params))
-        return {"mode": body.mode.value, "master": body.master, "params": params, "secret-params": secret_params}
-
-    def canonical(self, entry: Entry) -> Entry:
-        """See :class:`Hand`; what is no mode stays as it is written, and is refused then."""
-        try:
-            mode = mode_named(str(entry.fields["mode"])).value
-        except (KeyError, InvalidArgumentError):
-            return entry
-        return replace(entry, fields={**entry.fields, "mode": mode})
-
-    def check(self, entry: Entry) -> None:
-        """See :class:`Hand`."""
-        check_spark(entry.key.path[-1], _spark(Fields(entry.fields)))
-
-    async def set(self, who: Subject, project_id: str, name: str, fields: Fields) -> None:
-        """See :class:`InProject`."""
-        await self._sparks.set(who, project_id, name, _spark(fields))
-
-
-def _spark(fields: Fields) -> SparkConnector:
-    mode = mode_named(fields.text("mode"))
-    return SparkConnector(mode, fields.text("master"), fields.labels("params"), fields.labels("secret-params"))
-
-
 def _connector(fields: Fields) -> S3Connector:
     return S3Connector(
         fields.text("bucket"),
@@ -350,12 +287,6 @@ async def _by_name(who: Subject, entries: list[Entry], kind: Kind, secrets: Secr
     found: list[Entry] = []
     for entry in entries:
         known = names.get(entry.key.path[:-1], {})
-        named = {name: _spelled(entry.fields[name], known) for name in to_secret}
+        named = {name: known.get(text, text) for name in to_secret if (text := Fields(entry.fields).text(name))}
         found.append(replace(entry, fields={**entry.fields, **named}))
     return found
-
-
-def _spelled(value: Value, known: Mapping[str, str]) -> Value:
-    if isinstance(value, tuple):
-        return tuple((name, known.get(text, text)) for name, text in value)
-    return known.get(value, value) if isinstance(value, str) else value

@@ -14,7 +14,7 @@ from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
-from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, SparkConnector, check_unused
+from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.datasets import Datasets
@@ -22,7 +22,6 @@ from jobsphere.service.images import ImageResources
 from jobsphere.service.resealing import Resealed, reseal
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
-from jobsphere.service.spark_connectors import SparkConnectors
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring.desk import Desk, audited, local_subject, opened
@@ -43,7 +42,6 @@ class Operator:
     images: ImageResources
     datasets: Datasets
     connectors: Connectors
-    sparks: SparkConnectors
 
     async def project_id(self, named: str) -> str:
         """The project that a command names, else the default one."""
@@ -65,7 +63,6 @@ async def operator_of(data_dir: Path) -> AsyncGenerator[Operator]:
             ImageResources(backing, keys),
             Datasets(backing, LocalDatasets(data_dir / DATASETS)),
             Connectors(backing),
-            SparkConnectors(backing),
         )
 
 
@@ -172,40 +169,6 @@ async def delete_connector(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an S3 connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
     async with _changing(data_dir, "jobsphere s3 delete", project_id, named) as (op, project):
         await op.connectors.delete(local_subject(), project, named)
-
-
-async def create_spark(
-    data_dir: Path, project_id: str, name: str, connector: SparkConnector
-) -> Resource[SparkConnector]:
-    """Make a Spark known as the operator; see :meth:`jobsphere.service.spark_connectors.SparkConnectors.create`."""
-    async with _changing(data_dir, "jobsphere spark create", project_id, name) as (op, project):
-        return await op.sparks.create(local_subject(), project, name, connector)
-
-
-async def list_sparks(data_dir: Path, project_id: str) -> Sequence[Resource[SparkConnector]]:
-    """The Spark connectors of a project."""
-    async with operator_of(data_dir) as op:
-        return await op.sparks.all(local_subject(), await op.project_id(project_id))
-
-
-async def show_spark(data_dir: Path, project_id: str, named: str) -> Resource[SparkConnector]:
-    """A Spark connector of a project."""
-    async with operator_of(data_dir) as op:
-        return await op.sparks.find(local_subject(), await op.project_id(project_id), named)
-
-
-async def update_spark(
-    data_dir: Path, project_id: str, named: str, change: Callable[[SparkConnector], SparkConnector]
-) -> Resource[SparkConnector]:
-    """Change a Spark connector; see :meth:`jobsphere.service.spark_connectors.SparkConnectors.update`."""
-    async with _changing(data_dir, "jobsphere spark update", project_id, named) as (op, project):
-        return await op.sparks.update(local_subject(), project, named, change)
-
-
-async def delete_spark(data_dir: Path, project_id: str, named: str) -> None:
-    """Remove a Spark connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
-    async with _changing(data_dir, "jobsphere spark delete", project_id, named) as (op, project):
-        await op.sparks.delete(local_subject(), project, named)
 
 
 async def read_disk(data_dir: Path, project_id: str, work: Callable[[ProjectDisk], T]) -> T:
