@@ -47,6 +47,7 @@ from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
+from jobsphere.service.sparks import Sparks
 from jobsphere.store.failing import FailingJobStore, FailingResourceStore
 from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
@@ -174,6 +175,7 @@ class World:
         self.dataset_files = LocalDatasets(folder / "datasets")
         self.datasets = Datasets(self.backing, self.dataset_files)
         self.connectors = Connectors(self.backing)
+        self.sparks = Sparks(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
         self.types = node_for(places)
         self.jobs = Jobs(

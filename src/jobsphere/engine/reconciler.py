@@ -61,6 +61,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         mask_secrets=provision.mask_secrets,
         mounts=provision.mounts,
         s3_mounts=provision.s3_mounts,
+        spark=provision.spark,
         datasets=layout.datasets,
     )
 
