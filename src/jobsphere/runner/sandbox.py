@@ -28,7 +28,7 @@ from jobsphere.runner.archive import is_inside
 from jobsphere.runner.confinement import Command, PrivateFile
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, child_of, signal_group
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
-from jobsphere.runner.system_files import USER_ID, system_files
+from jobsphere.runner.system_files import HOSTNAME, USER_ID, system_files
 
 ROOT = "/job"
 PROGRAM = "bwrap"
@@ -41,7 +41,7 @@ _GPU_CONTROLS = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"
 _INSTALLATION = ("bin", "lib", "lib64", "include")
 _NAMESPACES = (
     "--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--unshare-pid", "--unshare-ipc", "--unshare-uts",
-    "--unshare-cgroup-try", "--hostname", "job", "--cap-drop", "ALL", "--die-with-parent", "--new-session",
+    "--unshare-cgroup-try", "--hostname", HOSTNAME, "--cap-drop", "ALL", "--die-with-parent", "--new-session",
 )  # fmt: skip
 
 
