@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help packages setup demo test test-fast lint fmt bench soak clean
+.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom screenshots clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -40,6 +40,18 @@ bench: setup ## Measure this project beside peers and limits; prints ratios
 
 soak: setup packages ## The long sweeps, whole
 	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
+
+screenshots: setup packages ## Take the pictures in docs/images anew
+	@PYTHONPATH=. $(BIN)/python tools/screenshots.py
+
+audit: setup ## Ask whether a locked dependency is known to be vulnerable
+	@$(BIN)/python tools/audit.py $(BIN)/uv
+
+sbom: setup ## Write dist/sbom.cdx.json: what a release is made of (CycloneDX), from uv.lock alone
+	@mkdir -p dist
+	@$(BIN)/uv export --frozen --quiet --no-dev --preview-features sbom-export --format cyclonedx1.5 \
+	  --output-file dist/sbom.cdx.json || { echo "make sbom: uv cannot write it; see above" >&2; exit 2; }
+	@echo "dist/sbom.cdx.json: $$(grep -c '"purl"' dist/sbom.cdx.json) components"
 
 clean: ## Remove the environment and caches
 	rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

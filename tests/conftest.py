@@ -10,7 +10,11 @@ import shutil
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# How fast a test runs is for no test to say: the machine may be busy.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 _FOLDER = pytest.StashKey[str]()
 
 

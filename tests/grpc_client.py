@@ -67,7 +67,14 @@ class Api:
                 time.sleep(0.05)
 
     def create(
-        self, project: str, cmd: str, files: Mapping[str, bytes] | None = None, *, upload: bool = True, **more: Any
+        self,
+        project: str,
+        cmd: str,
+        files: Mapping[str, bytes] | None = None,
+        *,
+        upload: bool = True,
+        name: str = "job",
+        **more: Any,
     ) -> str:
         """A new job with its inputs uploaded: its id."""
         contents = files or {}
@@ -76,7 +83,7 @@ class Api:
             cmd=cmd, input_files=inputs, cloud_instance_types=[pb.CloudInstanceType(name="c1.4")], **more
         )
         request = service_pb.CreateProjectJobRequest(
-            project_id=project, job_parameters=parameters, name="job", data_ttl=Duration(seconds=86400)
+            project_id=project, job_parameters=parameters, name=name, data_ttl=Duration(seconds=86400)
         )
         response = service_pb.CreateProjectJobResponse()
         self.call(self.jobs.Create, request).response.Unpack(response)

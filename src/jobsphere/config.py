@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     """The file with the keys that seal secrets; by default ``secret.keys`` in the data directory, if there is one."""
     mask_secrets: bool = False
     """Whether values of secrets are replaced by asterisks in the logs of jobs."""
+    s3_mounts: Annotated[str, Field(pattern="^(auto|fuse|staging)$")] = "auto"
+    """How jobs get at the buckets of S3 connectors: ``auto`` mounts them by FUSE where this host can and stages them
+    where it cannot, ``fuse`` refuses to start without, ``staging`` brings copies and writes changes back."""
     python_search_path: tuple[str, ...] = ()
     """More folders (globs allowed) to look for Python interpreters in, before the usual ones."""
     conda_channel_alias: Annotated[str, Field(pattern=r"^(https?|file)://[^\s@]+$")] = "https://conda.anaconda.org"
@@ -131,6 +134,16 @@ class Settings(BaseSettings):
     """Whom its tokens must be meant for: the client id that the provider knows this server by."""
     oidc_subject_claim: Annotated[str, Field(min_length=1)] = "sub"
     """The claim that names a user, as `jobsphere user add --external-id` has it: sub, or email (a verified one)."""
+    project_jobs: Annotated[int, Field(ge=0)] | None = None
+    """How many jobs a project may have stored, unless it has a quota of its own; by default any number, as below."""
+    project_gb: Annotated[float, Field(ge=0)] | None = None
+    """How much a project may have in files of jobs and datasets, in GiB."""
+    project_running: Annotated[int, Field(ge=1)] | None = None
+    """How many jobs of a project may run at a time."""
+    project_queued: Annotated[int, Field(ge=0)] | None = None
+    """How many executed jobs of a project may wait for their turn."""
+    audit_days: Annotated[int, Field(ge=1)] | None = None
+    """How long rows of the audit log are kept, in days; by default for ever."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     """How the server writes its own log on stderr."""
 

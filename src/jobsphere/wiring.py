@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -29,9 +30,10 @@ from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
 from jobsphere.desk import desk_of, local_subject
 from jobsphere.domain.access_ports import IdentityProvider
-from jobsphere.domain.attempt import SandboxPlan
-from jobsphere.domain.capacity import GIB
+from jobsphere.domain.attempt import S3Mode, SandboxPlan
+from jobsphere.domain.capacity import GIB, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.domain.quota import Quota
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
@@ -39,24 +41,30 @@ from jobsphere.engine.retention import Retention
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.environments.eviction import StoredEnvironment, Trimmed, stored_environments, trim
 from jobsphere.machine import instance_types_of
-from jobsphere.runner import cgroups, sandbox
+from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
+from jobsphere.private import keep_private
+from jobsphere.runner import cgroups, fuse, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
 from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
+from jobsphere.service.connectors import Connectors
 from jobsphere.service.data import JobData
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.identity import Identity
-from jobsphere.service.images import ProjectImages
+from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
+from jobsphere.service.quotas import Quotas
 from jobsphere.service.resources import Backing
 from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.store.usage import SqliteJobCounts
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
+from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring_pages import pages_of
 
@@ -140,11 +148,14 @@ class Server:
         data_dir = settings.data_dir.expanduser().absolute()
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(only_server(data_dir))
+        for path in keep_private(data_dir):
+            log.warning("others could read this; from now on they cannot", path=str(path))
         clock, ids, changes = SystemClock(), RandomIds(), Changes()
         readers = Readers(clock)
         key = secret_key(data_dir)
 
-        store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+        meter = Metrics()
+        store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job, meter=meter)
         stack.push_async_callback(store.close)
         blobs = LocalBlobStore(data_dir / "blobs")
         keys = keys_of(settings, data_dir)
@@ -156,7 +167,8 @@ class Server:
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
-        signer = HmacUrlSigner(key, f"http://{_in_url(settings.client_host)}:{http_port}", clock)
+        http_url = f"http://{_in_url(settings.client_host)}:{http_port}"
+        signer = HmacUrlSigner(key, http_url, clock)
 
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
@@ -170,6 +182,7 @@ class Server:
         types = instance_types_of(settings, volume)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
+        quotas = Quotas(quota_of(settings), store, store.beside(SqliteJobCounts), blobs, store.resources)
         engine = Engine(
             store,
             runner,
@@ -185,17 +198,32 @@ class Server:
                 lambda p: ProjectDisk(data_dir, p).folder(),
                 dataset_files,
                 settings.mask_secrets,
+                s3_mode_of(settings),
             ),
             Products(store.resources, dataset_files, runner, clock),
             sandbox_of(settings),
+            running_at_once=quotas.running,
         )
         jobs = Jobs(
-            store, artifacts, data, access, changes, readers, clock, ids, engine.wake, images, types, store.resources
+            store,
+            artifacts,
+            data,
+            access,
+            changes,
+            readers,
+            clock,
+            ids,
+            engine.wake,
+            images,
+            types,
+            store.resources,
+            quotas,
         )
         logs = Logs(store, runner, access, changes, readers)
         await desk.projects.ensure_default(local_subject())
         await data.sweep()
-        datasets = Datasets(Backing(store.resources, store, access, clock, ids), dataset_files)
+        backing = Backing(store.resources, store, access, clock, ids)
+        datasets = Datasets(backing, dataset_files)
         await datasets.sweep()
         remove_disks(data_dir, {project.id for project in await store.list_projects()})
         await engine.start()
@@ -207,20 +235,42 @@ class Server:
         hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", hosts)
         services = Services(
-            jobs, jobs.operations, logs, desk.projects, desk.communities, desk.grants, identity, desk.audit, datasets
+            jobs,
+            jobs.operations,
+            logs,
+            desk.projects,
+            desk.communities,
+            desk.grants,
+            identity,
+            desk.audit,
+            datasets,
+            Connectors(backing),
+            ImageResources(backing, keys),
         )
         origins = Origins()
-        grpc = GrpcServer(services, origins)
+        grpc = GrpcServer(services, origins, meter)
         grpc_port = await self._serve_grpc(grpc, tls)
         rest = RestMount(grpc.registrar, RestSettings(changes.wait, token_of, settings.tokens_required))
         pages = pages_of(settings, data_dir, store, desk, services, keys, types, grpc.registrar, key)
-        parts, names = (rest, pages), _host_names(settings)
-        app = build_app(signer, blobs, lambda: self._ready, known=store.get_project, parts=parts, names=names)
+        metrics = MetricsMount(
+            lambda: meter.exposition(_gauges(engine, types.node, data_dir)), CONTENT_TYPE, identity.authenticate
+        )
+        parts, names = (rest, metrics, pages), _host_names(settings)
+        app = build_app(
+            signer,
+            blobs,
+            lambda: self._ready,
+            known=store.get_project,
+            admit=quotas.uploading,
+            parts=parts,
+            names=names,
+            meter=meter,
+        )
         web = await serve(app, http)
         stack.push_async_callback(web.cleanup)
         # Before the web server stops: its streams of logs must end by themselves.
         stack.callback(logs.shut_down)
-        proxy = Proxy((_reachable(settings.host), grpc_port), tls, origins=origins)
+        proxy = Proxy((_reachable(settings.host), grpc_port), tls, origins=origins, pages=http_url)
         proxy_port = await proxy.start(settings.host, settings.proxy_port)
         stack.push_async_callback(proxy.stop)
 
@@ -235,6 +285,27 @@ class Server:
         port = await server.start(settings.host, settings.grpc_port, tls, settings.client_host)
         self._stack.push_async_callback(server.stop, _STOP_GRACE_S)
         return port
+
+
+def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path) -> NodeGauges:
+    free = engine.free
+    return NodeGauges(
+        running=engine.running,
+        waiting=engine.waiting,
+        cpus=node.cpus,
+        cpus_free=free.cpus,
+        memory=node.memory_bytes,
+        memory_free=free.memory_bytes,
+        gpus=len(node.gpus),
+        gpus_free=len(free.gpus),
+        disk_free=shutil.disk_usage(data_dir).free,
+    )
+
+
+def quota_of(settings: Settings) -> Quota:
+    """What projects without a quota of their own may have."""
+    size = None if settings.project_gb is None else int(settings.project_gb * GIB)
+    return Quota(settings.project_jobs, size, settings.project_running, settings.project_queued)
 
 
 def provider_of(settings: Settings) -> IdentityProvider | None:
@@ -285,6 +356,18 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
         to_accept_that="sandbox = 'none'",
     )
     return None
+
+
+def s3_mode_of(settings: Settings) -> S3Mode:
+    """How jobs get at buckets.
+
+    Raises:
+        FailedPreconditionError: it is to be by FUSE, and this host cannot mount any.
+    """
+    mode = S3Mode(settings.s3_mounts)
+    if mode is S3Mode.FUSE and (reason := fuse.why_not()):
+        raise FailedPreconditionError(f"setting s3_mounts: no bucket can be mounted: {reason}; 'auto' stages them then")
+    return mode
 
 
 def keys_of(settings: Settings, data_dir: Path) -> Keys:

@@ -159,6 +159,14 @@ async def list_connectors(data_dir: Path, project_id: str) -> Sequence[Resource[
         return await op.connectors.all(local_subject(), await op.project_id(project_id))
 
 
+async def activate_connector(data_dir: Path, project_id: str, named: str, *, active: bool) -> None:
+    """Let jobs use an S3 connector, or not; see :meth:`jobsphere.service.connectors.Connectors.deactivate`."""
+    action = f"jobsphere s3 {'activate' if active else 'deactivate'}"
+    async with _changing(data_dir, action, project_id, named) as (op, project):
+        act = op.connectors.activate if active else op.connectors.deactivate
+        await act(local_subject(), project, named)
+
+
 async def delete_connector(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an S3 connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
     async with _changing(data_dir, "jobsphere s3 delete", project_id, named) as (op, project):

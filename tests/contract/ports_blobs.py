@@ -60,6 +60,9 @@ class MemoryBlobStore:
             path.chmod(0o444)
         return path
 
+    async def stored_bytes(self, project_id: str) -> int:
+        return sum(len(content) for (project, _), content in self._held.items() if project == project_id)
+
     async def projects(self) -> Sequence[str]:
         return sorted({project for project, _ in self._held})
 

@@ -81,6 +81,7 @@ def tar_of(path: Path, name: str, kind: bytes = tarfile.REGTYPE) -> Path:
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
+        ("a/" * 300 + "x", tarfile.REGTYPE, "more than 200 folders"),
         ("../x", tarfile.REGTYPE, "would leave the dataset"),
         ("/x", tarfile.REGTYPE, "would leave the dataset"),
         ("x", tarfile.SYMTYPE, "neither a file nor a folder"),

@@ -203,4 +203,4 @@ class Fakes:
         projects = FakeProjects(self.recorder)
         fakes = (self.jobs, FakeOperations(self.recorder), self.logs, projects, object(), object(), self.identity)
         audit, datasets = Audit(self.audit, StandingClock()), cast("Any", FakeDatasets(self.recorder))
-        return Services(*(cast("Any", f) for f in fakes), audit, datasets)
+        return Services(*(cast("Any", f) for f in fakes), audit, datasets, cast("Any", object()), cast("Any", object()))

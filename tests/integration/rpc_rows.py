@@ -20,6 +20,7 @@ from jobsphere.api.server import GrpcServer, Services, implementations
 from jobsphere.domain.access import ROLES, Scope
 from jobsphere.domain.accounts import AccountKind, Binding
 from jobsphere.domain.resource import Community, Project
+from jobsphere.domain.resources import S3Connector
 from jobsphere.service.accounts import Accounts
 from jobsphere.service.audit import Audit
 from jobsphere.service.identity import Identity
@@ -106,7 +107,7 @@ async def rpcs(folder: Path) -> AsyncIterator[Rpcs]:
     identity = Identity(tokens, True, "local", world.accounts, world.clock)
     services = Services(
         world.jobs, world.jobs.operations, world.logs, world.projects, world.communities, world.grants, identity,
-        Audit(faults.store, world.clock), world.datasets,
+        Audit(faults.store, world.clock), world.datasets, world.connectors, world.image_resources,
     )  # fmt: skip
     methods = {
         f"{method.containing_service.name}/{method.name}": method
@@ -215,6 +216,19 @@ async def _dataset(rpcs: Rpcs) -> dict[str, Any]:
     return {"project_id": PROJECT, "dataset_id": dataset.id}
 
 
+async def _connector(rpcs: Rpcs) -> dict[str, Any]:
+    connector = await rpcs.world.connectors.set(WHO, PROJECT, "bucket", S3Connector("bucket"))
+    return {"project_id": PROJECT, "s3_id": connector.id}
+
+
+def _image(field_name: str) -> Build:
+    async def build(rpcs: Rpcs) -> dict[str, Any]:
+        image = await rpcs.world.image_resources.set(WHO, PROJECT, "image", "registry.example.org/a:1")
+        return {"project_id": PROJECT, field_name: image.id}
+
+    return build
+
+
 _CHANGE = {"update_mask": {"paths": ["description"]}, "description": "new"}
 
 ROWS: Mapping[str, Row] = {
@@ -233,6 +247,10 @@ ROWS: Mapping[str, Row] = {
     "ProjectJobService/SetDataTtl": Row("project", DEVELOPER, "job_id", _job()),
     "DatasetService/Activate": Row("project", EDITOR, "project_id", _dataset),
     "DatasetService/Deactivate": Row("without"),
+    "S3Service/Activate": Row("project", EDITOR, "project_id", _connector),
+    "S3Service/Deactivate": Row("project", EDITOR, "project_id", _connector),
+    "DockerImageService/Activate": Row("project", EDITOR, "project_id", _image("docker_id")),
+    "DockerImageV2Service/SetActive": Row("project", EDITOR, "project_id", _image("image_id")),
     "OperationService/Get": Row("project", VIEWER, "operation_id", _operation, reads=True),
     "OperationService/Cancel": Row("project", DEVELOPER, "operation_id", _operation),
     "ProjectService/Create": Row("community", DEVELOPER, "community_id", _new_name(community_id=COMMUNITY)),

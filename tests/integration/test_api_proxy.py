@@ -14,7 +14,7 @@ import pytest
 
 from jobsphere.api.audit import Origins
 from jobsphere.api.offline import MAX_HOSTS
-from jobsphere.api.proxy import Proxy, ProxyLimits, offline_proxy_url
+from jobsphere.api.proxy import UI_DOMAIN, Proxy, ProxyLimits, offline_proxy_url
 from jobsphere.api.tls import TlsFiles, ensure_certificates
 
 DEFAULT_LIMITS = ProxyLimits()
@@ -282,10 +282,10 @@ async def test_the_index_can_only_be_read(tls: TlsFiles) -> None:
 async def test_certificates_of_offline_hosts_are_kept_in_memory_and_limited(tls: TlsFiles) -> None:
     before = {p.name for p in Path(tls.ca_key.parent).iterdir()}
     proxy = Proxy(NOWHERE, tls)
-    contexts = proxy._offline._contexts
+    contexts = proxy._played._contexts
     for i in range(MAX_HOSTS + 3):
-        proxy._offline._context(f"h{i}.example")
-    proxy._offline._context("h5.example")
+        proxy._played._context(f"h{i}.example")
+    proxy._played._context("h5.example")
     assert len(contexts) == MAX_HOSTS
     assert "h0.example" not in contexts
     assert list(contexts)[-1] == "h5.example"
@@ -294,3 +294,16 @@ async def test_certificates_of_offline_hosts_are_kept_in_memory_and_limited(tls:
 
 def test_the_mark_of_offline_mode_has_an_empty_password() -> None:
     assert offline_proxy_url("127.0.0.1", 8080) == "http://offline:@127.0.0.1:8080"
+
+
+async def test_the_link_that_the_client_prints_leads_to_the_pages_here(tls: TlsFiles) -> None:
+    link = "/communities/c/projects/p/job/j?x=%22&y=<\u00e9>"
+    proxy = Proxy(NOWHERE, tls, pages="http://127.0.0.1:9080")
+    port = await proxy.start("127.0.0.1", 0)
+    answer = await index(port, UI_DOMAIN, f"GET {link}", tls)
+    refused = await refusal(port, connect("other.yandex.cloud:443"))
+    await proxy.stop()
+    assert answer.startswith("HTTP/1.1 302 ")
+    location = next(line for line in answer.splitlines() if line.startswith("Location: "))
+    assert location.startswith("Location: http://127.0.0.1:9080/communities/c/projects/p/job/j?x=%22&y=%3C")
+    assert refused[0] == 403

@@ -27,6 +27,7 @@ communities:
     projects:
       demand:
         labels: {cost: "7"}
+        quota: {jobs: 100, bytes: 2 GiB}
         roles:
           nightly: developer
         secrets:
@@ -141,7 +142,7 @@ async def test_every_error_at_once_and_nothing_is_done(base: Path, monkeypatch: 
     with pytest.raises(InvalidArgumentError) as caught:
         await apply(base, text)
     told = caught.value.public.splitlines()[1:]
-    assert [int(line.split()[1].rstrip(":")) for line in told] == [8, 13, 15, 18, 21, 23]
+    assert [int(line.split()[1].rstrip(":")) for line in told] == [8, 14, 16, 19, 22, 24]
     for line, words in zip(
         told,
         ("'boss' is none", "no user bob", "APPLY_TOKEN", "goes with one password", "no folder", "bucket: 'a/b'"),
@@ -172,3 +173,15 @@ async def test_prune_removes_what_the_sections_do_not_name(base: Path) -> None:
     assert await apply(base, gone, dry_run=True, prune=True) == []
     assert "team" not in await wiring_apply.export(base / "data")
     assert json.dumps("Made at the first start") in await wiring_apply.export(base / "data")
+
+
+async def test_quotas_are_applied_in_any_spelling_and_refused_with_their_line(base: Path) -> None:
+    await apply(base, FILE)
+    (project,) = [p for p in await desk.read(base / "data", lambda d, _: d.projects.all()) if p.name == "demand"]
+    assert project.quota.as_dict() == {"jobs": 100, "bytes": 2 << 30}
+    assert await apply(base, FILE.replace("2 GiB", '"2147483648"')) == []
+    with pytest.raises(InvalidArgumentError, match=r"quota 'cpus': there is none"):
+        await apply(base, FILE.replace("jobs: 100", "cpus: 100"))
+    await apply(base, FILE.replace("jobs: 100, bytes: 2 GiB", ""))
+    (project,) = [p for p in await desk.read(base / "data", lambda d, _: d.projects.all()) if p.name == "demand"]
+    assert project.quota.as_dict() == {}

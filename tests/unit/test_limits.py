@@ -107,6 +107,8 @@ BAD = [
     (inputs(a_file("")), "path ''"),
     (inputs(a_file("a\0")), "NUL"),
     (inputs(a_file("x" * (limits.MAX_PATH_CHARS + 1))), "4096"),
+    (inputs(a_file("a/" * 201 + "x")), "200 folders"),
+    (outputs(FileDesc("/" + "a/" * 201 + "x", "V")), "200 folders"),
     (inputs(a_file("/data/x")), "leaves the working directory"),
     (outputs(FileDesc("a/../b")), "leaves the working directory"),
     (inputs(a_file("a"), a_file("./a/")), "'a' is named twice"),

@@ -129,6 +129,7 @@ NAME = TEXT.filter(bool)
 LABELS = st.dictionaries(NAME, TEXT, max_size=2).map(lambda d: tuple(sorted(d.items())))
 FIELDS: dict[str, st.SearchStrategy[Value]] = {
     "labels": LABELS,
+    "quota": LABELS,
     "service-account": st.booleans(),
     "read-write": st.booleans(),
     "password": st.sampled_from([Reference(), STORED]),

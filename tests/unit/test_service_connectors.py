@@ -9,7 +9,7 @@ import pytest
 from tests.unit.world import NOW, PROJECT, WHO, World, a_spec, attempt
 
 from jobsphere.domain.attempt import S3Mount
-from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.job import JobStatus, Phase
 from jobsphere.domain.resource import Project
 from jobsphere.domain.resources import S3Connector
@@ -99,3 +99,32 @@ async def test_a_used_one_stays_and_one_that_is_gone_at_the_launch_fails_the_job
     await world.jobs.execute(WHO, waiting.id)
     waiting = await world.reconcile(waiting)
     assert (waiting.status, waiting.failure and waiting.failure.phase) == (JobStatus.ERROR, Phase.STAGE)
+
+
+async def test_one_that_is_not_active_is_given_to_no_job(world: World) -> None:
+    connector = await world.connectors.add(WHO, PROJECT, "team", BODY)
+    for _ in range(2):
+        operation = await world.connectors.deactivate(WHO, PROJECT, connector.id)
+        assert (await world.jobs.operations.get(WHO, operation.id)).done
+    with pytest.raises(
+        FailedPreconditionError, match=r"'team' is not active; `jobsphere s3 activate team --project p+`"
+    ):
+        await world.executed(a_spec(s3_mount_ids=(connector.id,)))
+    changed = await world.connectors.set(WHO, PROJECT, "team", replace(BODY, prefix="c"))
+    assert (changed.id, changed.body.active) == (connector.id, False)
+    await world.connectors.activate(WHO, PROJECT, "team")
+    assert (await world.connectors.find(WHO, PROJECT, "team")).body == replace(BODY, prefix="c")
+    job = await world.executed(a_spec(s3_mount_ids=(connector.id,)))
+    with pytest.raises(FailedPreconditionError, match=f"in use by: .*{job.id}"):
+        await world.connectors.deactivate(WHO, PROJECT, "team")
+    with pytest.raises(NotFoundError, match="has no S3 connector 'x'"):
+        await world.connectors.activate(WHO, PROJECT, "x")
+
+
+async def test_of_two_that_change_it_at_once_both_are_heeded(world: World) -> None:
+    connector = await world.connectors.add(WHO, PROJECT, "team", BODY)
+    stale = await world.connectors.find(WHO, PROJECT, "team")
+    await world.connectors.set(WHO, PROJECT, "team", replace(BODY, prefix="c"))
+    await world.connectors._be_active(stale, active=False)
+    found = await world.connectors.find(WHO, PROJECT, connector.id)
+    assert (found.body.active, found.body.prefix) == (False, "c")

@@ -124,3 +124,12 @@ async def test_a_lost_answer_of_a_delete_is_found_out_by_asking_again(world: Wor
         await world.image_resources.delete(WHO, PROJECT, "mine")
     with pytest.raises(NotFoundError):
         await world.image_resources.delete(WHO, PROJECT, "mine")
+
+
+async def test_activating_is_done_for_what_is_there(world: World) -> None:
+    image = await world.image_resources.add(WHO, PROJECT, "mine", "cr.io/x:1")
+    operation = await world.image_resources.activate(WHO, PROJECT, image.id)
+    assert await world.store.get_operation(operation.id) == operation
+    assert (await world.jobs.operations.get(WHO, operation.id)).done
+    with pytest.raises(NotFoundError, match="has no image 'x'"):
+        await world.image_resources.activate(WHO, PROJECT, "x")

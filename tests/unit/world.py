@@ -28,6 +28,7 @@ from jobsphere.domain.capacity import GIB, InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
+from jobsphere.domain.quota import Quota
 from jobsphere.domain.resource import Community, Project, Subject
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
@@ -45,6 +46,7 @@ from jobsphere.service.images import ImageResources, ProjectImages
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs, Readers
 from jobsphere.service.projects import Projects
+from jobsphere.service.quotas import Quotas
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.service.sparks import Sparks
@@ -54,6 +56,7 @@ from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.memory_access import MemoryAccounts, MemoryTeams
 from jobsphere.store.records import dump
 from jobsphere.store.resources import MemoryResourceStore
+from jobsphere.store.usage import MemoryJobCounts
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHO = Subject("ann", "ann", operator=True)
@@ -150,7 +153,13 @@ def node_for(places: int) -> InstanceTypes:
 class World:
     """Everything above the ports, put together as the server does."""
 
-    def __init__(self, folder: Path, places: int = 2, encode: Callable[[Job], bytes] = dump) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        places: int = 2,
+        quota: Quota = Quota(),  # noqa: B008 - it is frozen
+        encode: Callable[[Job], bytes] = dump,
+    ) -> None:
         self.clock, self.ids, self.changes = StandingClock(), CountedIds(), Changes()
         self.seconds = 0.0
         memory = MemoryJobStore(encode)
@@ -178,9 +187,10 @@ class World:
         self.sparks = Sparks(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
         self.types = node_for(places)
+        self.quotas = Quotas(quota, self.store, MemoryJobCounts(memory), self.blobs, self.resources)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
-            self.woken.append, self.images, self.types, self.resources,
+            self.woken.append, self.images, self.types, self.resources, self.quotas,
         )  # fmt: skip
         self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
         self.communities = Communities(self.teams, self.access, self.clock, self.ids)
@@ -195,7 +205,8 @@ class World:
         self.dispatcher = Dispatcher(self.types)
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
-            self.woken.append, self.provisioner, self.products, monotonic=lambda: self.seconds,
+            self.woken.append, self.provisioner, self.products, running_at_once=self.quotas.running,
+            monotonic=lambda: self.seconds,
         )  # fmt: skip
 
     async def open(self) -> World:

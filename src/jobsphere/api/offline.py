@@ -1,4 +1,4 @@
-"""A package index without packages, for any host, under certificates of the local authority."""
+"""Hosts that are played here, under certificates of the local authority: a package index, and the vendor's pages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import ssl
 import tempfile
 from collections import OrderedDict
+from collections.abc import Callable
+from urllib.parse import quote
 
-from jobsphere.api.proxy_http import Refusal, read_request, refuse, response
+from jobsphere.api.proxy_http import Refusal, Request, read_request, refuse, response
 from jobsphere.api.tls import TlsFiles, issue_host_certificate
 
 MAX_HOSTS = 64
@@ -21,8 +23,23 @@ _PAGE = b"""<!DOCTYPE html>
 """
 
 
-class OfflineIndex:
-    """Plays the package index. ``patience_s``: how long a handshake, and then a request, may take."""
+def index_page(request: Request) -> bytes:
+    """A package index without packages."""
+    return response(200, "text/html", _PAGE, with_body=request.method == "GET")
+
+
+def leading_to(pages: str) -> Callable[[Request], bytes]:
+    """What leads a browser to the same path of this server's pages, which are at ``pages`` (a URL without a path)."""
+
+    def redirect(request: Request) -> bytes:
+        path = quote(request.target, safe="/?&=%:@-._~+") if request.target.startswith("/") else "/"
+        return response(302, "text/plain", b"", more=f"Location: {pages}{path}\r\n")
+
+    return redirect
+
+
+class PlayedHosts:
+    """Plays hosts. ``patience_s``: how long a handshake, and then a request, may take."""
 
     def __init__(self, tls: TlsFiles, patience_s: float) -> None:
         self._tls = tls
@@ -30,9 +47,14 @@ class OfflineIndex:
         self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
 
     async def serve(
-        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, established: bytes
+        self,
+        host: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        established: bytes,
+        answer: Callable[[Request], bytes],
     ) -> None:
-        """Answer ``established``, speak TLS as ``host``, and answer one request with the empty page.
+        """Answer ``established``, speak TLS as ``host``, and answer one request by ``answer``.
 
         Raises:
             OSError, EOFError, TimeoutError: the client does not go along.
@@ -45,8 +67,8 @@ class OfflineIndex:
             async with asyncio.timeout(self._patience_s):
                 request = await read_request(reader)
             if request.method not in {"GET", "HEAD"}:
-                raise Refusal(405, "the offline index can only be read")
-            writer.write(response(200, "text/html", _PAGE, with_body=request.method == "GET"))
+                raise Refusal(405, "what is here can only be read")
+            writer.write(answer(request))
             await writer.drain()
         except Refusal as refusal:
             await refuse(reader, writer, refusal)

@@ -32,7 +32,16 @@ _DESCRIPTIONS = {
     OperationKind.DELETE_DATA: "Delete data of project job",
     OperationKind.DELETE_ALL_DATA: "Delete data of all project jobs",
     OperationKind.ACTIVATE_DATASET: "Activate dataset",
+    OperationKind.ACTIVATE_S3: "Activate S3",
+    OperationKind.DEACTIVATE_S3: "Deactivate S3",
+    OperationKind.ACTIVATE_IMAGE: "Activate Docker image",
 } | DESCRIPTIONS
+_OF_RESOURCES = (
+    OperationKind.ACTIVATE_DATASET,
+    OperationKind.ACTIVATE_S3,
+    OperationKind.DEACTIVATE_S3,
+    OperationKind.ACTIVATE_IMAGE,
+)
 
 
 def encode_submitted(submitted: Submitted) -> OperationMessage:
@@ -86,7 +95,7 @@ def _metadata(status: OperationStatus) -> Message:
             return pb.DeleteProjectJobDataMetadata(job_id=job_id)
         case OperationKind.DELETE_ALL_DATA:
             return pb.DeleteAllProjectJobDataMetadata(project_id=project_id)
-        case OperationKind.ACTIVATE_DATASET:
+        case kind if kind in _OF_RESOURCES:
             return Empty()
         case _:
             return team_metadata(status.operation)
@@ -112,7 +121,7 @@ def _response(status: OperationStatus) -> Message:
             return pb.CloneProjectJobResponse(job_id=status.operation.job_id)
         case OperationKind.EXECUTE:
             return _execute_response(status)
-        case OperationKind.DELETE | OperationKind.ACTIVATE_DATASET:
+        case kind if kind is OperationKind.DELETE or kind in _OF_RESOURCES:
             return Empty()
         case OperationKind.DELETE_DATA:
             return pb.DeleteProjectJobDataResponse()

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 import structlog
 
 from jobsphere.api.audit import Origins
-from jobsphere.api.offline import OfflineIndex
+from jobsphere.api.offline import PlayedHosts, index_page, leading_to
 from jobsphere.api.proxy_http import Refusal, Request, read_request, refuse
 from jobsphere.api.tls import TlsFiles
 
 API_DOMAIN = "api.cloud.yandex.net"
+UI_DOMAIN = "datasphere.yandex.cloud"
+"""Where the links lead that the vendor's client prints."""
 HTTPS_PORT = 443
 OFFLINE_USER = "offline"
 
@@ -52,6 +54,7 @@ class Proxy:
         tls: The authority that signs for the hosts of offline mode.
         limits: See :class:`ProxyLimits`.
         origins: Is told whom each connection to the server is for.
+        pages: Where this server's pages are: browsers that ask for the vendor's are led there.
     """
 
     def __init__(
@@ -60,10 +63,12 @@ class Proxy:
         tls: TlsFiles,
         limits: ProxyLimits = ProxyLimits(),
         origins: Origins | None = None,
+        pages: str = "",
     ) -> None:
         self._target = target
         self._origins = origins or Origins()
-        self._offline = OfflineIndex(tls, limits.request_s)
+        self._played = PlayedHosts(tls, limits.request_s)
+        self._pages = pages
         self._limits = limits
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -136,8 +141,10 @@ class Proxy:
         host, port = request.authority()
         if self._leads_here(host, port):
             await self._tunnel(reader, writer)
+        elif self._pages and (host, port) == (UI_DOMAIN, HTTPS_PORT):
+            await self._played.serve(host, reader, writer, _ESTABLISHED, leading_to(self._pages))
         elif request.proxy_user() == OFFLINE_USER and port == HTTPS_PORT:
-            await self._offline.serve(host, reader, writer, _ESTABLISHED)
+            await self._played.serve(host, reader, writer, _ESTABLISHED, index_page)
         else:
             raise Refusal(403, f"{host}:{port} is not served here: this proxy leads to the local jobsphere server only")
 

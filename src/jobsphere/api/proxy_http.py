@@ -80,12 +80,13 @@ def _headers(lines: list[str]) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def response(status: int, content_type: str, body: bytes, with_body: bool = True) -> bytes:
-    """A whole answer, after which the connection is closed."""
+def response(status: int, content_type: str, body: bytes, with_body: bool = True, more: str = "") -> bytes:
+    """A whole answer, after which the connection is closed. ``more``: further header lines, each with its end."""
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
         f"Content-Type: {content_type}; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\n"
+        f"{more}"
         "Connection: close\r\n\r\n"
     )
     return head.encode("ascii") + (body if with_body else b"")

@@ -8,6 +8,7 @@ more than the rest of the way.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -22,6 +23,7 @@ from jobsphere.api.audit import AuditedMethod, Auditor, changes
 from jobsphere.api.errors import code_of, failure_of
 from jobsphere.api.requests import Entrance, Read, reader_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
+from jobsphere.domain.meter import Meter, Silent
 from jobsphere.domain.resource import Subject
 from jobsphere.service.guesses import comes_from
 from jobsphere.service.trail import begin
@@ -98,6 +100,7 @@ class _Call:
     request_id: str = ""
     who: Subject = NOBODY
     request: Any = None
+    code: str = "OK"
 
     async def tell_ids(self) -> None:
         """Send the ids by which user and operator can speak of the call, once. Clients show them with errors."""
@@ -109,7 +112,9 @@ class _Call:
     async def fail(self, error: Exception) -> None:
         """Answer with the error's status. A caller that is gone gets no answer, and is nothing to write down."""
         if _caller_left(error):
+            self.code = "CANCELLED"
             return
+        self.code = code_of(error).name
         await self.tell_ids()
         failure = failure_of(error, self.method, self.request_id, self.who.id)
         await self.context.abort(failure.code, failure.text)
@@ -134,11 +139,17 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         authenticate: Turns the ``authorization`` header into the caller, or raises UnauthenticatedError.
         auditor: Writes down each call that may change something.
         new_request_id: Ids for calls: ASCII, short, never the same twice.
+        meter: Is told of each call.
     """
 
     def __init__(
-        self, authenticate: Authenticate, auditor: Auditor, new_request_id: Callable[[], str] = _random_id
+        self,
+        authenticate: Authenticate,
+        auditor: Auditor,
+        new_request_id: Callable[[], str] = _random_id,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Silent()
         self._authenticate = authenticate
         self._auditor = auditor
         self._new_request_id = new_request_id
@@ -188,7 +199,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
 
     def _unary(self, path: str, answer: _Answering, quick: bool) -> Serve:
         async def serve(data: bytes, context: Context) -> Answer | None:
-            call = self._begin(path, context)
+            call, begin = self._begin(path, context), time.monotonic()
             async with self._entrance.passing(data):
                 try:
                     if not quick:
@@ -196,6 +207,8 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                     return await answer(call, data)
                 except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
                     await call.fail(error)
+                finally:
+                    self._meter.called(path, call.code, time.monotonic() - begin)
 
         return serve
 
@@ -223,7 +236,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
 
     def _streaming(self, path: str, function: Streaming, authenticate: Authenticate, read: Read) -> Serve:
         async def serve(data: bytes, context: Context) -> None:
-            call = self._begin(path, context)
+            call, begin = self._begin(path, context), time.monotonic()
             try:
                 await call.tell_ids()
                 authorization = _authorization(context)
@@ -236,6 +249,8 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                         await context.write(answer)
             except Exception as error:  # noqa: BLE001 - as above
                 await call.fail(error)
+            finally:
+                self._meter.called(path, call.code, time.monotonic() - begin)
 
         return serve
 

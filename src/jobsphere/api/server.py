@@ -21,13 +21,17 @@ from jobsphere.api.operation import OperationService
 from jobsphere.api.project import ProjectService
 from jobsphere.api.registrar import Implementation, Registrar
 from jobsphere.api.requests import MAX_RECEIVE_BYTES
+from jobsphere.api.resources import DockerImageService, DockerImageV2Service, S3Service
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
+from jobsphere.domain.meter import Meter
 from jobsphere.service.audit import Audit
 from jobsphere.service.communities import Communities
+from jobsphere.service.connectors import Connectors
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.grants import Grants
 from jobsphere.service.identity import Identity
+from jobsphere.service.images import ImageResources
 from jobsphere.service.jobs import Jobs
 from jobsphere.service.logs import Logs
 from jobsphere.service.operations import Operations
@@ -58,20 +62,24 @@ class Services:
     identity: Identity
     audit: Audit
     datasets: Datasets
+    connectors: Connectors
+    images: ImageResources
 
 
 class GrpcServer:
     """Serves the API. Started once, stopped once.
 
-    ``origins``: where calls that come through the proxy came from. ``registrar`` has the handlers once it is started.
+    ``origins``: where calls that come through the proxy came from. ``meter`` is told of each call. ``registrar`` has
+    the handlers once it is started.
     """
 
-    def __init__(self, services: Services, origins: Origins | None = None) -> None:
+    def __init__(self, services: Services, origins: Origins | None = None, meter: Meter | None = None) -> None:
         self._services = services
         self._origins = origins or Origins()
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
-        self.registrar = Registrar(services.identity.authenticate, Auditor(services.audit, self._origins))
+        auditor = Auditor(services.audit, self._origins)
+        self.registrar = Registrar(services.identity.authenticate, auditor, meter=meter)
 
     async def start(self, host: str, port: int, tls: TlsFiles | None, advertise: str = "") -> int:
         """Listen and serve.
@@ -126,6 +134,9 @@ def implementations(services: Services, address: str) -> list[Implementation]:
         ProjectService(services.projects, services.grants),
         CommunityService(services.communities, services.grants),
         DatasetService(services.datasets),
+        S3Service(services.connectors),
+        DockerImageService(services.images),
+        DockerImageV2Service(services.images),
         IamTokenService(services.identity),
         ApiEndpointService(address),
     )

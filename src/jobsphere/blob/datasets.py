@@ -11,11 +11,15 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from lzma import LZMAError
 from pathlib import Path
 from typing import IO
+from zlib import error as ZlibError  # noqa: N812
 
+from jobsphere.archives import MAX_ENTRIES, largest, open_tar, open_zip
 from jobsphere.blob.durable import sync_directory
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from jobsphere.domain.limits import MAX_DEPTH, human_size
 from jobsphere.domain.resource_ports import Content
 
 FOLDER = "datasets"
@@ -124,7 +128,7 @@ def _fill(content: Path, source: Path, *, alone: bool) -> None:
     if alone and source.is_file() and name.endswith(".zip"):
         _unzip(source, write)
     elif alone and source.is_file() and name.endswith(_TARS):
-        _untar(source, write)
+        _untar(source, content, write)
     else:
         source = source.resolve()
         for path, place in _walk(source, "" if alone and source.is_dir() else source.name):
@@ -168,7 +172,8 @@ def _walk(source: Path, place: str) -> Iterator[tuple[Path, str]]:
 
 def _unzip(source: Path, write: Write) -> None:
     try:
-        with zipfile.ZipFile(source) as archive:
+        with open_zip(str(source)) as archive:
+            _check_size(source, sum(e.file_size for e in archive.infolist()), largest(source.stat().st_size))
             for entry in archive.infolist():
                 mode = entry.external_attr >> 16
                 if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -182,14 +187,25 @@ def _unzip(source: Path, write: Write) -> None:
         raise InvalidArgumentError(f"{source.name} is no ZIP archive that can be unpacked: {error}") from error
 
 
-def _untar(source: Path, write: Write) -> None:
+def _check_size(source: Path, size: int, limit: int) -> None:
+    """Refuse what could only fill the disk, before it does."""
+    if size > limit:
+        raise InvalidArgumentError(f"{source.name} would unpack to {human_size(size)} or more; refused")
+
+
+def _untar(source: Path, content: Path, write: Write) -> None:
     try:
-        with tarfile.open(source) as archive:
-            for entry in archive:
+        with open_tar(str(source)) as archive:
+            size, room = 0, shutil.disk_usage(content).free
+            for number, entry in enumerate(archive):
+                if number >= MAX_ENTRIES:
+                    raise InvalidArgumentError(f"{source.name} has more than {MAX_ENTRIES} files and folders")
+                size += entry.size
+                _check_size(source, size, room)
                 if not (entry.isreg() or entry.isdir()):
                     raise InvalidArgumentError(f"{source.name}: {entry.name!r} is neither a file nor a folder")
                 write(entry.name, archive.extractfile(entry) if entry.isreg() else None, bool(entry.mode & 0o111))
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, LZMAError, ZlibError) as error:
         raise InvalidArgumentError(f"{source.name} is no tar archive that can be unpacked: {error}") from error
 
 
@@ -197,6 +213,8 @@ def _writer(content: Path) -> Write:
     def write(name: str, reader: IO[bytes] | None, executable: bool) -> None:
         if name.startswith("/") or "\0" in name or ".." in name.split("/"):
             raise InvalidArgumentError(f"{name!r} would leave the dataset")
+        if name.count("/") > MAX_DEPTH:
+            raise InvalidArgumentError(f"{name[:100]!r}… is more than {MAX_DEPTH} folders deep")
         place = content / name
         try:
             if reader is None:

@@ -17,6 +17,7 @@ import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from jobsphere.blob.durable import make_directories, put_in_place, sync_directory
@@ -25,6 +26,7 @@ from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, proje
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.ports import FinishedFile
 
+_LOOK_AGAIN_S = 60.0
 STALE_S = 24 * 3600
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
@@ -42,6 +44,7 @@ class LocalBlobStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._removing = asyncio.Lock()
+        self._sizes: dict[str, tuple[float, int]] = {}
         make_directories(root)
         _remove_stale(root / INCOMING)
         self._leftovers = self._bring_back_leftovers()
@@ -66,7 +69,9 @@ class LocalBlobStore:
         try:
             await asyncio.to_thread(incoming.open)
             await incoming.take(chunks)
+            new = not target.exists()
             await asyncio.to_thread(incoming.finish, target)
+            self._count(project_id, size_bytes if new else 0)
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.discard))
 
@@ -77,7 +82,7 @@ class LocalBlobStore:
             NotFoundError: neither a file nor its blob is there.
             CorruptedError: a file is not a regular file of that size.
         """
-        await asyncio.to_thread(self._adopt_all, project_id, files)
+        self._count(project_id, await asyncio.to_thread(self._adopt_all, project_id, files))
 
     def read(self, project_id: str, sha256: str) -> Path:
         """The blob as a read-only file of this host.
@@ -102,7 +107,16 @@ class LocalBlobStore:
             try:
                 keep = hidden and await wanted(hidden)
             finally:
-                await asyncio.shield(asyncio.to_thread(self._settle, project_id, hidden, keep))
+                freed = await asyncio.shield(asyncio.to_thread(self._settle, project_id, hidden, keep))
+                self._count(project_id, -freed)
+
+    async def stored_bytes(self, project_id: str) -> int:
+        """See :class:`jobsphere.domain.quota_ports.StoredBytes`: looked up now and then, counted in between."""
+        looked_at, size = self._sizes.get(project_id, (-_LOOK_AGAIN_S, 0))
+        if time.monotonic() - looked_at > _LOOK_AGAIN_S:
+            size = await asyncio.to_thread(self._size, project_id)
+            self._sizes[project_id] = (time.monotonic(), size)
+        return self._sizes[project_id][1]
 
     async def projects(self) -> Sequence[str]:
         """The ids of all projects that may hold a blob."""
@@ -112,6 +126,7 @@ class LocalBlobStore:
         """Free all bytes of a project that is gone."""
         async with self._removing:
             self._leftovers.pop(project_id, None)
+            self._sizes.pop(project_id, None)
             for folder in (project_path(self._root, project_id), trash_path(self._root, project_id)):
                 # What cannot be removed now is found by the sweep of the next start.
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -119,24 +134,38 @@ class LocalBlobStore:
     def _held(self, project_id: str) -> set[str]:
         return {path.name for path in project_path(self._root, project_id).glob("??/*")}
 
-    def _adopt_all(self, project_id: str, files: Sequence[FinishedFile]) -> None:
+    def _count(self, project_id: str, more: int) -> None:
+        if project_id in self._sizes:
+            looked_at, size = self._sizes[project_id]
+            self._sizes[project_id] = (looked_at, max(size + more, 0))
+
+    def _size(self, project_id: str) -> int:
+        size = 0
+        for path in project_path(self._root, project_id).glob("??/*"):
+            with suppress(FileNotFoundError):
+                size += path.lstat().st_size
+        return size
+
+    def _adopt_all(self, project_id: str, files: Sequence[FinishedFile]) -> int:
+        """How many bytes are new."""
         targets = [blob_path(self._root, project_id, file.sha256) for file in files]
-        for target, file in zip(targets, files, strict=True):
-            self._adopt(target, file)
+        new = sum(self._adopt(target, file) for target, file in zip(targets, files, strict=True))
         # Also for a blob that was there: a crash may have come between its link and this.
         for folder in {target.parent for target in targets}:
             sync_directory(folder)
+        return new
 
-    def _adopt(self, target: Path, file: FinishedFile) -> None:
+    def _adopt(self, target: Path, file: FinishedFile) -> int:
         make_directories(target.parent)
         if target.exists():
-            return
+            return 0
         try:
             self._link(target, file.size_bytes, file.path)
         except FileNotFoundError:
             # A repeat of this call may have taken it over in between, and the file was removed then.
             if not target.exists():
                 raise NotFoundError("the file to be kept is gone", path=str(file.path)) from None
+        return file.size_bytes
 
     def _link(self, target: Path, size_bytes: int, path: Path) -> None:
         _check_file(path, size_bytes)
@@ -170,12 +199,18 @@ class LocalBlobStore:
             _move(blob_path(self._root, project_id, sha256), trash / sha256)
         return {entry.name for entry in trash.iterdir()}
 
-    def _settle(self, project_id: str, hidden: set[str], keep: set[str]) -> None:
+    def _settle(self, project_id: str, hidden: set[str], keep: set[str]) -> int:
+        """How many bytes were freed."""
+        freed = 0
         trash = trash_path(self._root, project_id)
         for sha256 in hidden & keep:
             _move(trash / sha256, blob_path(self._root, project_id, sha256))
         for sha256 in hidden - keep:
-            (trash / sha256).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                size = (trash / sha256).lstat().st_size
+                (trash / sha256).unlink()
+                freed += size
+        return freed
 
     def _bring_back_leftovers(self) -> dict[str, set[str]]:
         """What a crash left out of reach may be referred to by now: bring it back, and remember to ask about it."""

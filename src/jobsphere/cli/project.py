@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -13,7 +14,9 @@ from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.cli.project_disk import app as disk
 from jobsphere.domain.access import Scope
-from jobsphere.domain.resource import Project
+from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.quota import NAMES
+from jobsphere.domain.resource import Project, with_quota
 
 app = App(name="project", help="Projects: create, list, change, delete; who may do what; their disks.")
 app.command(disk)
@@ -75,9 +78,14 @@ def list_(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--
 
 @app.command
 def update(
-    project_id: str, *, name: str | None = None, description: str | None = None, data_dir: DataDir = None
+    project_id: str,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    quota: Annotated[list[str] | None, Parameter(negative="")] = None,
+    data_dir: DataDir = None,
 ) -> None:
-    """Change a project's name or description.
+    """Change a project's name, its description, or what it may have.
 
     Parameters
     ----------
@@ -87,17 +95,21 @@ def update(
         Its new name.
     description
         Its new description.
+    quota
+        What it may have: jobs=N stored, bytes=20GiB in files of jobs and datasets, running=N at a time, queued=N
+        waiting for their turn; may be repeated. An empty one (jobs=) is as the server's settings say.
     data_dir
         The data directory of the server.
     """
     from jobsphere import desk
 
+    edit, quotas = renamed(name, description), _quotas(quota or ())
     asyncio.run(
         desk.change(
             data_dir_of(data_dir),
             "jobsphere project update",
-            [("project_id", project_id)],
-            lambda d, who: d.projects.update(who, project_id, renamed(name, description)),
+            [("project_id", project_id), ("quota", ",".join(quota or ()))],
+            lambda d, who: d.projects.update(who, project_id, lambda was: with_quota(edit(was), quotas)),
         )
     )
 
@@ -182,7 +194,15 @@ def members(
     show_members(data_dir_of(data_dir), Scope.PROJECT, project_id, json_)
 
 
-def _fields(project: Project) -> dict[str, str]:
+def _quotas(texts: Sequence[str]) -> dict[str, str]:
+    found = [text.partition("=") for text in texts]
+    for name, between, _ in found:
+        if not between:
+            raise InvalidArgumentError(f"quota {name!r}: is to be NAME=VALUE; the names are: {', '.join(NAMES)}")
+    return {name: value for name, _, value in found}
+
+
+def _fields(project: Project) -> dict[str, object]:
     return {
         "id": project.id,
         "name": project.name,
@@ -190,6 +210,7 @@ def _fields(project: Project) -> dict[str, str]:
         "description": project.description,
         "created_at": project.created_at.isoformat(),
         "created_by_id": project.created_by_id,
+        "quota": project.quota.as_dict(),
     }
 
 

@@ -83,6 +83,42 @@ def list_(
 
 
 @app.command
+def activate(connector: str, *, project: ProjectId = "", data_dir: DataDir = None) -> None:
+    """Let jobs use an S3 connector that was deactivated.
+
+    Parameters
+    ----------
+    connector
+        Its id or its name.
+    project
+        The id of the project; by default the first one.
+    data_dir
+        The data directory of the server.
+    """
+    from jobsphere import wiring_resources
+
+    asyncio.run(wiring_resources.activate_connector(data_dir_of(data_dir), project, connector, active=True))
+
+
+@app.command
+def deactivate(connector: str, *, project: ProjectId = "", data_dir: DataDir = None) -> None:
+    """Let no job use an S3 connector, without forgetting it; refused while jobs that are under way use it.
+
+    Parameters
+    ----------
+    connector
+        Its id or its name.
+    project
+        The id of the project; by default the first one.
+    data_dir
+        The data directory of the server.
+    """
+    from jobsphere import wiring_resources
+
+    asyncio.run(wiring_resources.activate_connector(data_dir_of(data_dir), project, connector, active=False))
+
+
+@app.command
 def delete(connector: str, *, project: ProjectId = "", data_dir: DataDir = None) -> None:
     """Delete an S3 connector; refused while jobs that are under way use it. The bucket stays as it is.
 
@@ -113,4 +149,5 @@ def _fields(connector: Resource[S3Connector]) -> dict[str, object]:
 
 def _row(connector: Resource[S3Connector]) -> tuple[str, ...]:
     body, mode = connector.body, "read" if connector.body.read_only else "read, write"
+    mode += "" if body.active else " (not active)"
     return connector.id, connector.name, body.bucket, body.prefix, body.endpoint, mode

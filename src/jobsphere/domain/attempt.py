@@ -66,7 +66,7 @@ class ImagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of the node that the program sees read-only at ``target``, relative to the job's root.
+    """A folder of the node that the program sees at ``target``, relative to the job's root.
 
     Without a fence it sees the folder itself, under the folder's own path. ``names``: what ``cmd`` calls the place;
     ``variable``: the environment variable that holds it (empty: none).
@@ -76,6 +76,18 @@ class Mount:
     target: str
     names: tuple[str, ...] = ()
     variable: str = ""
+    read_only: bool = True
+
+
+class S3Mode(StrEnum):
+    """How a program gets at a bucket."""
+
+    AUTO = "auto"
+    """Mounted where the node can, else staged."""
+    FUSE = "fuse"
+    """Mounted by a program of the node, or not at all."""
+    STAGING = "staging"
+    """Brought before the program starts, and what it changed written back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,7 @@ class AttemptPlan:
     mask_secrets: bool = False
     mounts: tuple[Mount, ...] = ()
     s3_mounts: tuple[S3Mount, ...] = ()
+    s3_mode: S3Mode = S3Mode.AUTO
     datasets: tuple[DatasetPlace, ...] = ()
     spark: SparkPlan | None = None
 

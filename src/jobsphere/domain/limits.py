@@ -27,6 +27,8 @@ MAX_CONFIG_BYTES = 1 << 20
 MAX_CMD_CHARS = 128 * 1024
 MAX_NAME_CHARS = 1024
 MAX_PATH_CHARS = 4096
+MAX_DEPTH = 200
+"""Folders within folders: each costs an open file, or a call within a call, of whoever makes or opens them."""
 MAX_DATASET_NAME_CHARS = 128
 MAX_LABELS = 64
 MAX_PASSWORD_CHARS = 16 * 1024
@@ -131,6 +133,8 @@ def _check_desc(desc: FileDesc) -> None:
     where = f"path {desc.path!r}"
     if not desc.path or len(desc.path) > MAX_PATH_CHARS or "\0" in desc.path:
         _refuse(where, f"must have 1 to {MAX_PATH_CHARS} characters and no NUL")
+    if normalised(desc.path).count("/") > MAX_DEPTH:
+        _refuse(f"path {desc.path[:100]!r}…", f"is more than {MAX_DEPTH} folders deep")
     if normalised(desc.path) in {"/", "..", "."} or normalised(desc.path).endswith("/.."):
         _refuse(where, "names no file or folder of its own; name one")
     if not stays_inside(desc.path) and not desc.var:

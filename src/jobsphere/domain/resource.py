@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+
+from jobsphere.domain.quota import Quota, parse_quota, show_quota
 
 Labels = tuple[tuple[str, str], ...]
 """Names and values, in the order of the names."""
@@ -23,6 +26,17 @@ class Project:
     settings: bytes = b""
     """The published settings and, below, limits, as the client sent them: kept for it, without effect here."""
     limits: bytes = b""
+    quota: Quota = Quota()
+    """What the server's operator lets it have."""
+
+
+def with_quota(project: Project, texts: Mapping[str, str]) -> Project:
+    """The project with some quotas changed; an empty text leaves that one to the server's settings.
+
+    Raises:
+        InvalidArgumentError: as :func:`jobsphere.domain.quota.parse_quota`.
+    """
+    return replace(project, quota=parse_quota({**show_quota(project.quota), **texts}))
 
 
 @dataclass(frozen=True, slots=True)

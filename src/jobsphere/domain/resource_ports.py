@@ -155,9 +155,15 @@ async def find_connector(resources: ResourceStore, project_id: str, connector_id
     """The project's S3 connector of that id.
 
     Raises:
-        FailedPreconditionError: it has none; what to do.
+        FailedPreconditionError: it has none, or that one is not active; what to do.
     """
-    return await _find(resources, S3Connector, project_id, connector_id, "s3_mount_ids", "s3")
+    found = await _find(resources, S3Connector, project_id, connector_id, "s3_mount_ids", "s3")
+    if not found.body.active:
+        raise FailedPreconditionError(
+            f"s3_mount_ids: the S3 connector {found.name!r} is not active; "
+            f"`jobsphere s3 activate {found.name} --project {project_id}` makes it so"
+        )
+    return found
 
 
 async def find_spark(resources: ResourceStore, project_id: str, connector_id: str) -> Resource[SparkConnector]:

@@ -66,7 +66,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class S3Connector:
-    """A bucket, or what is below a ``prefix`` of it. Its keys are the values of two secrets, or there are none."""
+    """A bucket, or what is below a ``prefix`` of it. Its keys are the values of two secrets, or there are none.
+
+    One that is not ``active`` is given to no job.
+    """
 
     KIND: ClassVar[str] = "S3 connector"
 
@@ -77,6 +80,7 @@ class S3Connector:
     access_key_secret: str = ""
     secret_key_secret: str = ""
     read_only: bool = True
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,6 +18,7 @@ _COUNTED = 10
 @dataclass(frozen=True, slots=True)
 class _Holder:
     name: str
+    project_id: str
     grant: Grant
 
 
@@ -33,15 +35,29 @@ class Dispatcher:
         self._holders: dict[str, _Holder] = {}
         self._waiting: dict[str, dict[str, Sequence[Need]]] = {}
         """Jobs by project, in their order; the projects in the order of their turns."""
+        self._at_once: dict[str, int | None] = {}
 
     @property
     def running(self) -> int:
         """How many attempts hold a part of the node."""
         return len(self._holders)
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a part of the node."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def free(self) -> NodeCapacity:
+        """What is left of the node."""
+        free = self._types.node
+        for holder in self._holders.values():
+            free = free.without(holder.grant.limits)
+        return free
+
     def known(self) -> list[str]:
         """The ids of all that hold a part or wait for one."""
-        return [*self._holders, *(job_id for job_id, _ in self._turns())]
+        return [*self._holders, *(job_id for _, job_id, _ in self._turns())]
 
     def keep(self, job: Job) -> None:
         """The job holds what its attempt was given."""
@@ -49,13 +65,16 @@ class Dispatcher:
             limits = job.attempt.limits or Limits(0, 0)
             self._hold(job, Grant(job.actual_instance_type, limits, job.attempt.note))
 
-    def place(self, job: Job) -> Grant | None:
+    def place(self, job: Job, at_once: int | None = None) -> Grant | None:
         """Give the job its part of the node if it is its turn; None if it has to wait.
+
+        ``at_once``: how many jobs of its project may run at a time, from now on; None for any number.
 
         Asked again, for its placing could not be stored, the job has what it was given.
         """
         if job.id in self._holders:
             return self._holders[job.id].grant
+        self._at_once[job.project_id] = at_once
         queue = self._waiting.setdefault(job.project_id, {})
         if job.id not in queue:
             queue[job.id] = self._types.needs(job.spec.instance_types, job.spec.storage_bytes)
@@ -73,13 +92,16 @@ class Dispatcher:
         if not needs:
             wanted = " or ".join(job.spec.instance_types)
             return f"Waiting: this server no longer has {wanted}; ask its operator, or cancel"
-        ahead = next((i for i, (job_id, _) in enumerate(self._turns()) if job_id == job.id or i > _COUNTED), 0)
+        running, at_once = self._running_of(job.project_id), self._at_once.get(job.project_id)
+        if at_once is not None and running >= at_once:
+            return f"Waiting: {running} jobs of this project run, as many as its quota allows at a time"
+        ahead = next((i for i, (_, job_id, _) in enumerate(self._turns()) if job_id == job.id or i > _COUNTED), 0)
         if ahead > _COUNTED:
             return f"Waiting for {needs[0].words()} behind more than {_COUNTED} others"
         names = [holder.name or job_id for job_id, holder in islice(self._holders.items(), _NAMED)]
         more = f" and {len(self._holders) - _NAMED} more" if len(self._holders) > _NAMED else ""
-        running = f"; running: {', '.join(names)}{more}" if names else ""
-        return f"Waiting for {needs[0].words()}, number {ahead + 1} in the queue{running}"
+        others = f"; running: {', '.join(names)}{more}" if names else ""
+        return f"Waiting for {needs[0].words()}, number {ahead + 1} in the queue{others}"
 
     def release(self, job_id: str) -> list[str]:
         """The job needs nothing any more: the ids of those whose turn it is now, in their order."""
@@ -89,38 +111,51 @@ class Dispatcher:
 
     def _hold(self, job: Job, grant: Grant) -> None:
         self._forget(job.id)
-        self._holders[job.id] = _Holder(job.name, grant)
+        self._holders[job.id] = _Holder(job.name, job.project_id, grant)
 
-    def _free(self) -> NodeCapacity:
-        free = self._types.node
-        for holder in self._holders.values():
-            free = free.without(holder.grant.limits)
-        return free
+    def _running_of(self, project_id: str) -> int:
+        return sum(holder.project_id == project_id for holder in self._holders.values())
 
     def _startable(self) -> Iterator[tuple[str, Grant]]:
         """All whose turn it is, with what they would be given."""
-        free = self._free()
-        for job_id, needs in self._turns():
+        free = self.free
+        given: Counter[str] = Counter(holder.project_id for holder in self._holders.values())
+
+        def full(project_id: str) -> bool:
+            """Nothing is kept for who waits for its own project and not for the node."""
+            at_once = self._at_once.get(project_id)
+            return at_once is not None and given[project_id] >= at_once
+
+        for project_id, job_id, needs in self._turns(full):
             if free.exhausted:
                 return
             grants = (self._types.grant(free, need) for need in needs)
             grant = next((g for g in grants if g is not None), None)
             if grant is not None:
                 yield job_id, grant
+                given[project_id] += 1
                 free = free.without(grant.limits)
             elif needs:
                 free = free.reserving(needs[0])
 
-    def _turns(self) -> Iterator[tuple[str, Sequence[Need]]]:
-        """All who wait, in the order in which they are served: one of each project, round after round."""
-        queues = [iter(jobs.items()) for jobs in self._waiting.values()]
+    def _turns(self, full: Callable[[str], bool] = lambda _: False) -> Iterator[tuple[str, str, Sequence[Need]]]:
+        """All who wait, in the order in which they are served: one of each project, round after round.
+
+        Those of a project that is ``full`` when its turn comes are left out.
+        """
+        queues = [(project_id, iter(jobs.items())) for project_id, jobs in self._waiting.items()]
         while queues:
-            heads = [(queue, next(queue, None)) for queue in queues]
-            yield from (head for _, head in heads if head is not None)
-            queues = [queue for queue, head in heads if head is not None]
+            left: list[tuple[str, Iterator[tuple[str, Sequence[Need]]]]] = []
+            for project_id, queue in queues:
+                head = None if full(project_id) else next(queue, None)
+                if head is not None:
+                    yield project_id, *head
+                    left.append((project_id, queue))
+            queues = left
 
     def _forget(self, job_id: str) -> None:
         for project, jobs in list(self._waiting.items()):
             jobs.pop(job_id, None)
             if not jobs:
                 del self._waiting[project]
+                self._at_once.pop(project, None)

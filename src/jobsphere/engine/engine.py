@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from jobsphere.domain.attempt import SandboxPlan
-from jobsphere.domain.capacity import InstanceTypes
+from jobsphere.domain.capacity import InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
-from jobsphere.engine.reconciler import Reconciler, job_id_of
+from jobsphere.engine.reconciler import Reconciler, any_number, job_id_of
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.work import KeyedQueue
 
@@ -35,6 +35,7 @@ class Engine:
         provisioner: Finds what jobs get from their projects.
         products: Makes what they give to their projects.
         sandbox: The fence that every program gets; None for none.
+        running_at_once: How many jobs of a project may run at a time; None for any number.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Engine:
         provisioner: Provisioner,
         products: Products,
         sandbox: SandboxPlan | None = None,
+        running_at_once: Callable[[str], Awaitable[int | None]] = any_number,
     ) -> None:
         self._store = store
         self._runner = runner
@@ -57,7 +59,17 @@ class Engine:
         self._look_again_s = look_again_s
         self._dispatcher = Dispatcher(types)
         self._reconciler = Reconciler(
-            store, runner, blobs, clock, self._dispatcher, changed, self.wake, provisioner, products, sandbox
+            store,
+            runner,
+            blobs,
+            clock,
+            self._dispatcher,
+            changed,
+            self.wake,
+            provisioner,
+            products,
+            sandbox,
+            running_at_once,
         )
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,6 +95,16 @@ class Engine:
     def running(self) -> int:
         """How many attempts are under way."""
         return self._dispatcher.running
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a part of the node."""
+        return self._dispatcher.waiting
+
+    @property
+    def free(self) -> NodeCapacity:
+        """What is left of the node."""
+        return self._dispatcher.free
 
     def wake(self, job_id: str) -> None:
         """Look at the job soon."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobsphere.domain.attempt import ImagePlan, Mount, S3Mount
+from jobsphere.domain.attempt import ImagePlan, Mount, S3Mode, S3Mount
 from jobsphere.domain.command import DATASETS, PROJECT_DISK, S3
 from jobsphere.domain.errors import CorruptedError, FailedPreconditionError, JobsphereError, NotFoundError
 from jobsphere.domain.job import Job, Phase
@@ -35,6 +35,7 @@ class Provision:
     mask_secrets: bool = False
     mounts: tuple[Mount, ...] = ()
     s3_mounts: tuple[S3Mount, ...] = ()
+    s3_mode: S3Mode = S3Mode.AUTO
     spark: SparkPlan | None = None
 
 
@@ -55,6 +56,7 @@ class Provisioner:
         disk: The folder, on the node, of a project's disk; made if it is not there.
         datasets: Where the content of datasets is.
         mask_secrets: Whether secrets are kept out of the jobs' logs.
+        s3_mode: How jobs get at buckets.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Provisioner:
         disk: Callable[[str], Path],
         datasets: DatasetFiles,
         mask_secrets: bool = False,
+        s3_mode: S3Mode = S3Mode.AUTO,
     ) -> None:
         self._resources = resources
         self._images = images
         self._disk = disk
         self._datasets = datasets
         self._mask_secrets = mask_secrets
+        self._s3_mode = s3_mode
 
     async def provide(self, job: Job) -> Provision:
         """What the job gets now.
@@ -92,7 +96,7 @@ class Provisioner:
             spark = await self._spark(job)
         except _FOR_GOOD as error:
             raise ProvisionError(Phase.STAGE, error) from error
-        return Provision(image, secrets, self._mask_secrets, tuple(mounts), tuple(buckets), spark=spark)
+        return Provision(image, secrets, self._mask_secrets, tuple(mounts), tuple(buckets), self._s3_mode, spark)
 
     async def _mounts(self, job: Job) -> AsyncIterator[Mount]:
         for dataset_id in job.spec.dataset_ids:

@@ -7,7 +7,7 @@ same facts does the same again, and every action may be repeated.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -61,16 +61,23 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         mask_secrets=provision.mask_secrets,
         mounts=provision.mounts,
         s3_mounts=provision.s3_mounts,
+        s3_mode=provision.s3_mode,
         spark=provision.spark,
         datasets=layout.datasets,
     )
+
+
+async def any_number(_: str) -> int | None:
+    """Projects have no limit."""
+    return None
 
 
 class Reconciler:
     """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at.
 
     ``provisioner`` finds what jobs get from their projects, ``products`` makes what they give them. ``sandbox``: the
-    fence of every program; None for none.
+    fence of every program; None for none. ``running_at_once``: how many jobs of a project may run at a time, if that is
+    limited.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class Reconciler:
         provisioner: Provisioner,
         products: Products,
         sandbox: SandboxPlan | None = None,
+        running_at_once: Callable[[str], Awaitable[int | None]] = any_number,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -97,6 +105,7 @@ class Reconciler:
         self._sandbox = sandbox
         self._provisioner = provisioner
         self._products = products
+        self._running_at_once = running_at_once
         self._monotonic = monotonic
         self._launched: dict[str, float] = {}
 
@@ -128,7 +137,7 @@ class Reconciler:
             await self._move(job, [AttemptStopped(self._clock.now())])
 
     async def _place(self, job: Job) -> None:
-        grant = self._dispatcher.place(job)
+        grant = self._dispatcher.place(job, await self._running_at_once(job.project_id))
         if grant is None:
             await self._apply(job, [Waiting(self._dispatcher.why_waiting(job))])
             return

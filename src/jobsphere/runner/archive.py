@@ -10,15 +10,11 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jobsphere.domain.limits import GIB, human_size
-from jobsphere.runner.folders import MAX_DEPTH, JobFolders, Member, UnreachableError
+from jobsphere.archives import MAX_ENTRIES, largest, open_zip
+from jobsphere.domain.limits import GIB, MAX_DEPTH, human_size
+from jobsphere.runner.folders import JobFolders, Member, UnreachableError
 
 MAX_UNPACKED_BYTES = 100 * GIB
-MAX_RATIO = 1100
-"""Deflate cannot pack better than 1032 to 1: more means that entries overlap."""
-RATIO_APPLIES_FROM = GIB
-MAX_ENTRIES = 1_000_000
-"""Files and folders in one archive: each costs memory until it is written."""
 _CHUNK = 1 << 20
 _SMALL = 64 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -38,7 +34,7 @@ def unpack(archive: str, parent: str, check: Callable[[], None]) -> int:
             entries (or an entry and a file that is there) in each other's way.
     """
     try:
-        with zipfile.ZipFile(archive) as source:
+        with open_zip(archive) as source:
             entries = source.infolist()
             _check_size(entries, os.stat(archive).st_size)
             for entry in entries:
@@ -51,8 +47,7 @@ def unpack(archive: str, parent: str, check: Callable[[], None]) -> int:
 
 def _check_size(entries: list[zipfile.ZipInfo], packed: int) -> None:
     total = sum(e.file_size for e in entries)
-    limit = min(MAX_UNPACKED_BYTES, max(RATIO_APPLIES_FROM, packed * MAX_RATIO))
-    if total > limit:
+    if total > min(MAX_UNPACKED_BYTES, largest(packed)):
         raise ArchiveError(f"its {human_size(packed)} would unpack to {human_size(total)}; refused")
 
 
@@ -60,6 +55,8 @@ def _unpack_entry(source: zipfile.ZipFile, entry: zipfile.ZipInfo, parent: str, 
     name, mode = entry.filename, entry.external_attr >> 16
     if name.startswith("/") or "\0" in name or ".." in name.split("/"):
         raise ArchiveError(f"its entry {name!r} would leave the folder")
+    if name.rstrip("/").count("/") > MAX_DEPTH:
+        raise ArchiveError(f"its entry {name[:100]!r}… is more than {MAX_DEPTH} folders deep")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ArchiveError(f"its entry {name!r} is neither a file nor a folder")
     target = os.path.join(parent, name)
@@ -185,13 +182,18 @@ def remove_tree(path: str) -> None:
     """Remove a folder and all below it, however deep, also what its program left without permissions.
 
     What has members of its own is moved up first: no path becomes too long, and no folder is held open.
+
+    Raises:
+        OSError: it cannot be removed. EBUSY: something is mounted there (a bucket, perhaps); nothing of it is touched.
     """
     try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
             os.unlink(path)
             return
     except FileNotFoundError:
         return
+    _refuse_mount(status.st_dev, os.stat(os.path.dirname(os.path.abspath(path))).st_dev, path)
     mark, count = f".{os.urandom(8).hex()}-", 0
     os.chmod(path, 0o700)
     top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -201,6 +203,7 @@ def remove_tree(path: str) -> None:
             name = left.pop()
             folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
             try:
+                _refuse_mount(os.fstat(folder).st_dev, status.st_dev, name)
                 for child in _clear(folder):
                     count += 1
                     os.rename(child, f"{mark}{count}", src_dir_fd=folder, dst_dir_fd=top)
@@ -211,6 +214,11 @@ def remove_tree(path: str) -> None:
     finally:
         os.close(top)
     Path(path).rmdir()
+
+
+def _refuse_mount(device: int, around: int, name: str) -> None:
+    if device != around:
+        raise OSError(errno.EBUSY, "something is mounted there; it is not removed", name)
 
 
 def _clear(folder: int) -> list[str]:

@@ -145,7 +145,7 @@ class Container:
             if os.path.isdir(self._at(name)):
                 yield from bind(self._at(name), f"{ROOT}/{name}")
         for mount in self._plan.mounts:
-            yield from bind(mount.source, self.seen(mount), read_only=True)
+            yield from bind(mount.source, self.seen(mount), read_only=mount.read_only)
         if self._prefix is not None:
             yield from bind(self._prefix, read_only=True)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from jobsphere.domain.artifact import FileError, FileErrorType
 from jobsphere.domain.attempt import CollectedDataset, Ended, EndReason
 from jobsphere.domain.command import DatasetPlace
-from jobsphere.domain.limits import GIB, human_size
+from jobsphere.domain.limits import GIB, MAX_DEPTH, human_size
 from jobsphere.runner.archive import ArchiveError, is_inside
 from jobsphere.runner.bench import Bench
-from jobsphere.runner.folders import MAX_DEPTH, JobFolders, UnreachableError
+from jobsphere.runner.folders import JobFolders, UnreachableError
 from jobsphere.runner.rundir import OUTBOX
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
+from jobsphere.domain.limits import MAX_DEPTH
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
 
-MAX_DEPTH = 200
-"""Folders within folders: each costs an open file."""
 _MAX_LINKS = 40
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 ATTEMPT_VARIABLE = "JOBSPHERE_ATTEMPT"
@@ -66,24 +66,29 @@ def start(argv: Sequence[str], env: Mapping[str, str], cwd: str, out: int, err: 
 
 
 class Reaper:
-    """Collects the ends of this process's children. Remembers those of the children it was told of."""
+    """Collects the ends of this process's children. Remembers those of the children it was told of.
+
+    ``spared``: children that outlive the others, with all below them, until it is told to end them.
+    """
 
     def __init__(self) -> None:
         self._ends: dict[int, tuple[int, resource.struct_rusage] | None] = {}
+        self.spared: set[int] = set()
 
     def remember(self, pid: int) -> None:
         """Keep the end of this child until it is asked for."""
         self._ends[pid] = None
 
     def reap(self) -> bool:
-        """Collect all that have ended; whether any child is left."""
+        """Collect all that have ended; whether any child is left that is not spared."""
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
             if pid == 0:
-                return True
+                return not self.spared or bool(set(children_of(os.getpid())) - self.spared)
+            self.spared.discard(pid)
             if pid in self._ends:
                 self._ends[pid] = status, usage
 
@@ -96,7 +101,7 @@ class Reaper:
         return (128 - code if code < 0 else code), end[1]
 
     def end_all(self) -> None:
-        """SIGKILL every descendant until the kernel knows of no child: also those that detached or still fork.
+        """SIGKILL every descendant that is not spared until none is left: also those that detached or still fork.
 
         What is ending anyway (the init of a sandbox whose program has ended) is given a moment first: looking for it
         in ``/proc`` would cost more than a short job.
@@ -106,7 +111,13 @@ class Reaper:
                 return
             time.sleep(_ENDING_S)
         while self.reap():
-            kill_and_wait(seize_tree(os.getpid()))
+            kill_and_wait(seize_tree(os.getpid(), self.spared.__contains__))
+
+    def end_spared(self, pids: Iterable[int] | None = None) -> None:
+        """SIGKILL these of the spared, by default all: they count as any other child now."""
+        for pid in self.spared.intersection(self.spared if pids is None else pids):
+            os.kill(pid, signal.SIGKILL)  # not collected yet: its id is still its own
+            self.spared.discard(pid)
 
 
 def kill_and_wait(pidfds: Sequence[int], patience_ms: int = 50) -> None:
@@ -185,8 +196,12 @@ def parent_of(pid: int) -> int | None:
 
 def child_of(pid: int) -> int | None:
     """The first living child of a process; None if it has none."""
-    children = (int(e) for e in os.listdir("/proc") if e.isdigit() and parent_of(int(e)) == pid)
-    return min(children, default=None)
+    return min(children_of(pid), default=None)
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of a process that nobody has collected, for looking only."""
+    return [int(e) for e in os.listdir("/proc") if e.isdigit() and parent_of(int(e)) == pid]
 
 
 def signal_group(leader: int, number: int) -> None:

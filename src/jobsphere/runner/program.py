@@ -83,6 +83,7 @@ class Program:
         self._pipes: dict[int, _Pipe] = {}
         self._buffer = memoryview(mmap.mmap(-1, _PIPE_BYTES))  # costs memory only as far as it is filled
         self._sampler = TreeSampler(group.pids)
+        self._sampler.spared |= bench.reaper.spared
         self._obeyed: StopOrder | None = None
         self._kill_at: float | None = None
         self._unsent = 0
@@ -106,9 +107,12 @@ class Program:
             NoRoomError: the disk is full of this job's files.
             StepError: its working directory outgrew its quota.
         """
+        stopped = True
         try:
             stopped = self._carry()
         finally:
+            if stopped:  # what it has not closed may be on its way to a bucket for minutes: nobody waits for that
+                self._bench.reaper.end_spared()
             self._quota.close()
             memory = self._group.memory()
             end_group(self._bench.run_directory)

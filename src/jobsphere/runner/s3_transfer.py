@@ -1,6 +1,6 @@
 """Moves what is below a prefix of a bucket into a folder, and what was changed there back: a program of its own.
 
-``python -m jobsphere.runner.s3_transfer fetch|store FOLDER MANIFEST``, with the bucket and its keys as JSON in the
+``python -m jobsphere.runner.s3_transfer look|fetch|store FOLDER MANIFEST``, with the bucket and its keys as JSON in the
 variable ``JOBSPHERE_S3`` (see :class:`Bucket`). It writes a summary, or the error of the bucket, to stdout; the
 code says which.
 """
@@ -59,6 +59,11 @@ class Bucket:
             options |= {"skip_signature": True}
         allowed: Any = {"allow_http": self.endpoint.startswith("http://"), "connect_timeout": "10s", "timeout": "300s"}
         return S3Store(self.name, prefix=self.prefix or None, client_options=allowed, retry_config=_RETRIES, **options)
+
+
+def look(bucket: S3Store) -> None:
+    """Find out whether its objects can be listed."""
+    next(iter(obstore.list(bucket, chunk_size=1)), None)
 
 
 def fetch(bucket: S3Store, folder: str) -> tuple[Manifest, int]:
@@ -140,7 +145,10 @@ def main(argv: list[str]) -> int:
     verb, folder, manifest = argv
     bucket = Bucket(**json.loads(os.environ.pop(VARIABLE)))
     try:
-        if verb == "fetch":
+        if verb == "look":
+            look(bucket.open())
+            print(f"what was written is in the bucket {bucket.name}")  # noqa: T201
+        elif verb == "fetch":
             found, size = fetch(bucket.open(), folder)
             with open(manifest, "w", encoding="utf-8", errors="surrogateescape") as file:
                 json.dump(found, file)

@@ -155,7 +155,7 @@ class Sandbox:
                 yield from ("--bind", source, f"{ROOT}/{name}")
         yield from ("--symlink", "job/tmp", "/tmp")  # noqa: S108 - the program's own
         for mount in self._mounts:
-            yield from ("--ro-bind", mount.source, self.seen(mount))
+            yield from ("--ro-bind" if mount.read_only else "--bind", mount.source, self.seen(mount))
 
     def _read_only_mounts(self) -> Iterator[str]:
         """Folders around the data directory, an empty one over it in each, and then what may be seen in it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from jobsphere.domain.command import WORK, Placement
 from jobsphere.domain.errors import NotFoundError
 from jobsphere.domain.job import Phase
-from jobsphere.domain.limits import human_size
+from jobsphere.domain.limits import MAX_DEPTH, human_size
 from jobsphere.runner.archive import ArchiveError, is_inside, unpack
 from jobsphere.runner.bench import Bench, StepError
 
@@ -55,6 +55,8 @@ def _stage(bench: Bench, source: Source, placement: Placement) -> None:
     name = placement.file.desc.path
     if target == root or not is_inside(target, root):
         raise StepError(Phase.STAGE, f"Input {name!r} would be placed outside of the job's folders")
+    if placement.target.count("/") > MAX_DEPTH + 2:  # in a folder of the job's root
+        raise StepError(Phase.STAGE, f"Input {name[:100]!r}… is more than {MAX_DEPTH} folders deep")
     try:
         stored = str(source(bench.plan.project_id, placement.file.sha256))
         Path(target).parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from jobsphere.domain.attempt import Ended, EndReason
@@ -21,11 +22,12 @@ from jobsphere.runner.datasets import make_dataset_folders
 from jobsphere.runner.group import end_group, make_group
 from jobsphere.runner.image_build import ImageBuild, end_build
 from jobsphere.runner.image_pull import Image, Unseal, no_secrets, prepare_image
+from jobsphere.runner.mounts import end_mounts
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.room import NoRoomError, blame, is_full
 from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
-from jobsphere.runner.s3 import fetch_buckets, store_buckets
+from jobsphere.runner.s3 import Buckets
 from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.spark import Connection, lost_connection, open_connection
 from jobsphere.runner.staging import Source, make_output_folders, stage_inputs
@@ -94,15 +96,15 @@ class Supervisor:
             bench.close()
 
     def _attempt(self, bench: Bench) -> Ended:
-        """From the inputs to the end of the program; no process of it is left then, whatever went wrong."""
-        phase = Phase.STAGE
+        """From the inputs to the end of the program; no process or mount of it is left then, whatever went wrong."""
+        phase, buckets = Phase.STAGE, Buckets(bench, self._unseal)
         try:
             bench.check()
             open_storage(bench, self._volume)
             stage_inputs(bench, self._source)
             make_output_folders(bench)
             make_dataset_folders(bench)
-            fetch_buckets(bench, self._unseal)
+            bench.plan = replace(bench.plan, mounts=(*bench.plan.mounts, *buckets.open()))
             phase = Phase.IMAGE
             image = prepare_image(bench, self._unseal)
             phase = Phase.ENVIRONMENT
@@ -114,7 +116,7 @@ class Supervisor:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
             fence, group = _confinement(bench, prefix, image, connection), make_group(bench)
             ended = Program(bench, prefix, fence, group, secrets, connection.hidden).finish()
-            ended = store_buckets(bench, self._unseal, ended)
+            ended = buckets.settle(ended)
             if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
                 blame(bench.run_directory.path)
         except StoppedError:
@@ -132,7 +134,7 @@ class Supervisor:
         except OSError as error:
             ended = _failed(bench, phase, _words(error))
         finally:
-            bench.reaper.end_all()
+            buckets.close()
         return ended
 
     def _prefix(self, bench: Bench, image: Image | None) -> str | None:
@@ -197,14 +199,15 @@ def _lost(bench: Bench) -> Ended:
     _confinement(bench, None).end()
     if bench.plan.image is not None and bench.plan.environment is not None:
         end_build(run.path, bench.plan, bench.plan.image)
-    left = end_leftovers(bench.mark)
+    left, problems = end_leftovers(bench.mark), end_mounts(run.path)
     if run.claimed_in_this_boot() is False:
         cause = "the machine was restarted"
     else:
         cause = "the supervisor of the job was killed (out of memory, or by somebody)"
     state = "while the program was running" if run.has(STARTED) else "before the program was started"
     message = f"The job was lost: {cause} {state}. It is not started again by itself; create it anew."
-    bench.log(message)
+    for line in (*problems, message):
+        bench.log(line)
     if left:
         bench.log(f"Killed {left} processes that were left of it")
     return Ended(datetime.now(UTC), EndReason.LOST, None, Phase.MACHINE, message)

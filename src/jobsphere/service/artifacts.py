@@ -37,6 +37,11 @@ class Artifacts:
         wanted = {f.sha256: f for f in reversed(files) if f.sha256 in missing}
         return tuple(self._stored(project_id, f, "PUT") for f in files if wanted.get(f.sha256) is f)
 
+    async def new_bytes(self, project_id: str, files: tuple[File, ...]) -> int:
+        """How much the project lacks of them, each content once."""
+        sizes = {f.sha256: f.size_bytes for f in files}
+        return sum(sizes[sha256] for sha256 in await self._blobs.missing(project_id, sizes))
+
     async def absent(self, job: Job) -> list[str]:
         """Paths of the job's uploads whose bytes are not here."""
         files = job.spec.uploads()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from jobsphere.domain.access import Action
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.job import Job
+from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import sealed_secret
 from jobsphere.domain.resources import Resource, S3Connector, check_name
@@ -37,7 +39,37 @@ class Connectors(Resources[S3Connector]):
     async def set(self, who: Subject, project_id: str, name: str, connector: S3Connector) -> Resource[S3Connector]:
         """As :meth:`add`; one that is there gets to be so, under its id, for jobs that start from now on."""
         await self._check(who, project_id, name, connector)
-        return await self._set(who, project_id, name, lambda _: connector)
+        return await self._set(
+            who, project_id, name, lambda was: replace(connector, active=was.active) if was else connector
+        )
+
+    async def activate(self, who: Subject, project_id: str, named: str) -> Operation:
+        """Let jobs use it again. May be repeated.
+
+        Raises:
+            NotFoundError: no such project, or no such connector in it.
+        """
+        await self._be_active(await self.find(who, project_id, named, Action.RESOURCE_CHANGE), active=True)
+        return await self._done(who, project_id, OperationKind.ACTIVATE_S3)
+
+    async def deactivate(self, who: Subject, project_id: str, named: str) -> Operation:
+        """Let no job use it, without forgetting it. May be repeated.
+
+        Raises:
+            NotFoundError: no such project, or no such connector in it.
+            FailedPreconditionError: live jobs use it; the text says which.
+        """
+        found = await self.find(who, project_id, named, Action.RESOURCE_CHANGE)
+        await self._check_unused(found)
+        await self._be_active(found, active=False)
+        return await self._done(who, project_id, OperationKind.DEACTIVATE_S3)
+
+    async def _be_active(self, was: Resource[S3Connector], *, active: bool) -> None:
+        while was.body.active is not active:
+            new = replace(was, body=replace(was.body, active=active), version=was.version + 1)
+            if await self._backing.resources.update_resource(new, was):
+                return
+            was = await self._backing.resources.find_resource(S3Connector, was.project_id, was.name)
 
     async def _check(self, who: Subject, project_id: str, name: str, connector: S3Connector) -> None:
         await self._backing.access.project(who, project_id, Action.RESOURCE_CHANGE)

@@ -94,11 +94,7 @@ class Datasets(Resources[Dataset]):
             NotFoundError: no such project, or no such dataset in it.
         """
         await self.find(who, project_id, dataset_id, Action.RESOURCE_CHANGE)
-        backing = self._backing
-        kind, now = OperationKind.ACTIVATE_DATASET, backing.clock.now()
-        operation = Operation(backing.ids.new(), kind, project_id, "", now, who.id)
-        await backing.jobs.add_operation(operation)
-        return operation
+        return await self._done(who, project_id, OperationKind.ACTIVATE_DATASET)
 
     async def sweep(self) -> None:
         """Free what no dataset names: a crash came in between, or its project is deleted."""

@@ -8,7 +8,9 @@ from typing import TypeVar
 from jobsphere.domain.access import Scope
 from jobsphere.domain.accounts import AccountKind
 from jobsphere.domain.declared import Entry, Field, Key, Kind, OnChange, Path, Shape
+from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.ports import JobStore
+from jobsphere.domain.quota import parse_quota, show_quota
 from jobsphere.domain.resource import Community, Project, Subject
 from jobsphere.service.accounts import Accounts, check_account
 from jobsphere.service.communities import Communities, check_about, check_community_name
@@ -103,7 +105,7 @@ class CommunityKind(Hand):
 class ProjectKind(Hand):
     """Projects. One that has jobs is in use, whatever they do; the default one is what commands mean that name none."""
 
-    kind = Kind("project", "projects", "community", _ABOUT)
+    kind = Kind("project", "projects", "community", _ABOUT | {"quota": Field(Shape.LABELS)})
 
     def __init__(self, projects: Projects, jobs: JobStore, places: Places) -> None:
         self._projects = projects
@@ -116,7 +118,11 @@ class ProjectKind(Hand):
         return [
             Entry(
                 Key(self.kind.name, path),
-                {"description": project.description, "labels": tuple(sorted(project.labels))},
+                {
+                    "description": project.description,
+                    "labels": tuple(sorted(project.labels)),
+                    "quota": tuple(sorted(show_quota(project.quota).items())),
+                },
                 in_use="it is the default project" if project is found[0][1] else await self._in_use(project),
             )
             for path, project in found
@@ -126,17 +132,32 @@ class ProjectKind(Hand):
         """See :class:`Hand`."""
         check_project_name(entry.key.path[-1])
         check_about(Fields(entry.fields).text("description"), Fields(entry.fields).labels())
+        parse_quota(dict(Fields(entry.fields).labels("quota")))
+
+    def canonical(self, entry: Entry) -> Entry:
+        """See :class:`Hand`; one that cannot be read is refused later."""
+        if "quota" not in entry.fields:
+            return entry
+        try:
+            quota = parse_quota(dict(Fields(entry.fields).labels("quota")))
+        except InvalidArgumentError:
+            return entry
+        return replace(entry, fields={**entry.fields, "quota": tuple(sorted(show_quota(quota).items()))})
 
     async def add(self, who: Subject, entry: Entry) -> None:
         """See :class:`Hand`."""
         path, fields = entry.key.path, Fields(entry.fields)
         community_id = await self._places.community_id(who, path)
-        await self._projects.create(who, path[-1], fields.text("description"), community_id, fields.labels())
+        quota = parse_quota(dict(fields.labels("quota")))
+        await self._projects.create(
+            who, path[-1], fields.text("description"), community_id, fields.labels(), quota=quota
+        )
 
     async def change(self, who: Subject, entry: Entry) -> None:
         """See :class:`Hand`."""
         project_id = await self._places.project_id(who, entry.key.path)
-        await self._projects.update(who, project_id, lambda stored: _described(stored, entry))
+        quota = parse_quota(dict(Fields(entry.fields).labels("quota")))
+        await self._projects.update(who, project_id, lambda stored: replace(_described(stored, entry), quota=quota))
 
     async def remove(self, who: Subject, path: Path) -> None:
         """See :class:`Hand`."""

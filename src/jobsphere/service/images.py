@@ -9,6 +9,7 @@ from jobsphere.domain.attempt import ImagePlan
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
 from jobsphere.domain.job import DockerImageSpec, Job, JobSpec
+from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Images
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import ResourceStore, Sealer, sealed_secret
@@ -76,6 +77,15 @@ class ImageResources(Resources[DockerImage]):
         """
         sealed = (await self.find(who, project_id, name, Action.RESOURCE_CHANGE)).body.password_sealed
         return bool(sealed) and self._sealer.holds(project_id, sealed, password)
+
+    async def activate(self, who: Subject, project_id: str, named: str) -> Operation:
+        """Make sure that jobs can use it: they always can.
+
+        Raises:
+            NotFoundError: no such project, or no such image in it.
+        """
+        await self.find(who, project_id, named, Action.RESOURCE_CHANGE)
+        return await self._done(who, project_id, OperationKind.ACTIVATE_IMAGE)
 
     async def _body(
         self, who: Subject, project_id: str, name: str, image: str, username: str, secret: str, password: str

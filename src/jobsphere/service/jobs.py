@@ -29,6 +29,7 @@ from jobsphere.service.data import JobData, require_data
 from jobsphere.service.forks import merge
 from jobsphere.service.logs import Readers
 from jobsphere.service.operations import Operations, OperationStatus
+from jobsphere.service.quotas import Quotas
 
 DEFAULT_GRACE = timedelta(seconds=30)
 """How long a graceful shutdown may take when the job names no timeout."""
@@ -64,6 +65,7 @@ class Jobs:
         images: Images,
         types: InstanceTypes,
         resources: ResourceStore,
+        quotas: Quotas,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -76,6 +78,7 @@ class Jobs:
         self._images = images
         self._types = types
         self._resources = resources
+        self._quotas = quotas
         self.operations = Operations(store, access, artifacts, readers, self.cancel)
 
     async def create(
@@ -88,6 +91,7 @@ class Jobs:
             InvalidArgumentError: the spec breaks a limit.
             FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset, a
                 connector or a secret that the project does not have.
+            ResourceExhaustedError: the project would have more jobs or bytes than it may.
         """
         await self._access.project(who, project_id, Action.JOB_CREATE)
         return await self._submit(who, project_id, spec, name, desc, config, ttl, parent="")
@@ -100,7 +104,7 @@ class Jobs:
         Raises:
             NotFoundError: no such job.
             FailedPreconditionError: its data is cleared.
-            InvalidArgumentError: as for :meth:`create`.
+            InvalidArgumentError, ResourceExhaustedError: as for :meth:`create`.
         """
         source = await self._owned(who, source_job_id, Action.JOB_CREATE)
         require_data(source)
@@ -115,6 +119,7 @@ class Jobs:
         Raises:
             NotFoundError: no such job.
             FailedPreconditionError: inputs are missing (named), or the job was cancelled before it was executed.
+            ResourceExhaustedError: as many jobs of the project wait as may.
         """
         job = await self._owned(who, job_id, Action.JOB_EXECUTE)
         while job.status is JobStatus.CREATING:
@@ -123,7 +128,9 @@ class Jobs:
                 raise FailedPreconditionError(f"these inputs have not been uploaded: {', '.join(absent)}")
             operation = self._operation(OperationKind.EXECUTE, job.project_id, job.id, who)
             new, effects = decide(job, Execute(operation.id), self._clock.now())
-            if await self._store.update_job(new, job, operation):
+            async with self._quotas.queueing(job.project_id):
+                stored = await self._store.update_job(new, job, operation)
+            if stored:
                 self._after(new, effects)
                 return self.operations.describe(operation, new, done=False)
             job = await self._store.get_job(job_id)
@@ -272,7 +279,8 @@ class Jobs:
         operation = self._operation(kind, project_id, job.id, who)
         # The job's references are stored before anybody looks which blobs are there: one that is seen here as present
         # cannot be swept away any more.
-        await self._store.add_job(job, operation)
+        async with self._quotas.creating(project_id, await self._artifacts.new_bytes(project_id, spec.uploads())):
+            await self._store.add_job(job, operation)
         trail.note("job_id", job.id)
         await self._stay_with_project(job)
         return Submitted(operation, job.id, await self._artifacts.uploads(project_id, spec.uploads()))

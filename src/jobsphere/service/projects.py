@@ -13,6 +13,7 @@ from jobsphere.domain.accounts import Binding
 from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError, listed
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, JobStore
+from jobsphere.domain.quota import Quota
 from jobsphere.domain.resource import Community, Labels, Project, Subject
 from jobsphere.service import trail
 from jobsphere.service.access import Access
@@ -91,6 +92,7 @@ class Projects:
         labels: Labels = (),
         settings: bytes = b"",
         limits: bytes = b"",
+        quota: Quota = Quota(),  # noqa: B008 - it is frozen
     ) -> tuple[Project, Operation]:
         """A new project, whose admin the caller becomes.
 
@@ -102,6 +104,7 @@ class Projects:
             labels: Names and values.
             settings: Kept for the client.
             limits: Kept for the client.
+            quota: What it may have.
 
         Raises:
             InvalidArgumentError: the name is none, or a text is too long.
@@ -111,7 +114,9 @@ class Projects:
         """
         community = await self._community(who, community_id)
         now = self._clock.now()
-        project = Project(self._ids.new(), name, community.id, now, who.id, description, labels, settings, limits)
+        project = Project(
+            self._ids.new(), name, community.id, now, who.id, description, labels, settings, limits, quota
+        )
         _check(project)
         role = Role(Scope.PROJECT, Level.ADMIN)
         owner = None if who.operator else Binding(project.id, who.id, role.id)

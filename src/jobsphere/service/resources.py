@@ -9,6 +9,7 @@ from typing import Generic
 from jobsphere.domain.access import Action
 from jobsphere.domain.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError
 from jobsphere.domain.job import LIVE_STATUSES, Job
+from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import ResourceStore
@@ -73,6 +74,13 @@ class Resources(Generic[B]):
         """The live jobs that use it."""
         live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
         return [job for job in live if job.project_id == resource.project_id and self._uses(job, resource)]
+
+    async def _done(self, who: Subject, project_id: str, kind: OperationKind) -> Operation:
+        """The operation of something that is done."""
+        backing = self._backing
+        operation = Operation(backing.ids.new(), kind, project_id, "", backing.clock.now(), who.id)
+        await backing.jobs.add_operation(operation)
+        return operation
 
     async def _check_unused(self, resource: Resource[B]) -> None:
         check_unused(f"{self._kind.KIND} {resource.name!r}", await self.users(resource))

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 
 from jobsphere.domain.job import JobStatus
@@ -149,6 +149,10 @@ GET_RESOURCE = Query(select(*_RESOURCE).where(resources.c.id == bindparam("id"),
 FIND_RESOURCE = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND, resources.c.name == bindparam("name")))
 LIST_RESOURCES_OF = Query(select(*_RESOURCE).where(_OF_PROJECT, _OF_KIND).order_by(resources.c.seq))
 LIST_RESOURCES = Query(select(*_RESOURCE).where(_OF_KIND).order_by(resources.c.seq))
+
+_COUNT = select(func.count()).where(jobs.c.project_id == bindparam("project_id"))
+COUNT_JOBS = Query(_COUNT)
+COUNT_QUEUED = Query(_COUNT.where(jobs.c.status == bindparam("status"), jobs.c.attempt_id == literal_column("''")))
 
 # Everything that there is: for a backup, and for a look at the whole data directory.
 

@@ -14,6 +14,7 @@ from jobsphere.domain.artifact import File
 from jobsphere.domain.errors import CorruptedError
 from jobsphere.domain.job import Job
 from jobsphere.domain.operation import Operation, OperationKind
+from jobsphere.domain.quota import Quota
 from jobsphere.domain.resource import Project
 
 Value = str | int | bytes | None
@@ -124,6 +125,7 @@ def to_project(row: Sequence[Any]) -> Project:
         labels=tuple(more.get("labels", {}).items()),
         settings=base64.b64decode(more.get("settings", "")),
         limits=base64.b64decode(more.get("limits", "")),
+        quota=Quota(**more.get("quota", {})),
     )
 
 
@@ -133,5 +135,6 @@ def _project_details(project: Project) -> dict[str, object]:
         "labels": dict(project.labels),
         "settings": base64.b64encode(project.settings).decode(),
         "limits": base64.b64encode(project.limits).decode(),
+        "quota": project.quota.as_dict(),
     }
     return {name: value for name, value in details.items() if value}

@@ -21,6 +21,7 @@ import structlog
 
 from jobsphere.domain.errors import CorruptedError, NotFoundError, UnavailableError, no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
+from jobsphere.domain.meter import Meter, Silent
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobView
 from jobsphere.domain.resource import Project
@@ -57,22 +58,28 @@ class SqliteJobStore:
     Belongs to one event loop. After a full disk or an I/O error it goes on as soon as the disk does.
     """
 
-    def __init__(self, reader: sqlite3.Connection, writer: GroupWriter, encode: Encode) -> None:
+    def __init__(
+        self, reader: sqlite3.Connection, writer: GroupWriter, encode: Encode, meter: Meter | None = None
+    ) -> None:
         self._reads = Reads(reader)
         self._execute = reader.execute
         self._writer = writer
         self._encode = encode
+        self._meter = meter or Silent()
         self.resources = SqliteResourceStore(reader, writer)
         """The resources in the same file; closed with this."""
 
     @classmethod
-    def open(cls, path: Path, encode: Encode, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> SqliteJobStore:
+    def open(
+        cls, path: Path, encode: Encode, *, busy_timeout_s: float = BUSY_TIMEOUT_S, meter: Meter | None = None
+    ) -> SqliteJobStore:
         """Open the database at ``path``; make it, or bring it up to date, where needed.
 
         Args:
             path: The file. Its directory exists and is not on a network file system.
             encode: Makes the published encoding of a job, once for each state that is stored.
             busy_timeout_s: How long a write waits for another process's lock.
+            meter: Is told of what was stored.
 
         Raises:
             FailedPreconditionError: a newer jobsphere made the database.
@@ -82,7 +89,7 @@ class SqliteJobStore:
             with translating(), ExitStack() as undo:
                 connection = undo.enter_context(closing(connect_writer(path, busy_timeout_s)))
                 ensure_schema(path, connection)
-                store = cls(connect_reader(path), GroupWriter(connection), encode)
+                store = cls(connect_reader(path), GroupWriter(connection, meter), encode, meter)
                 undo.pop_all()
                 return store
         except OSError as error:
@@ -96,6 +103,7 @@ class SqliteJobStore:
         """Store a new job with its operation."""
         row, blobs = job_row(job, self._encode(job)), _references(job)
         await self._writer.write(writes.add_job(row, blobs, operation_row(operation)))
+        self._meter.moved(None, job)
 
     async def get_job(self, job_id: str) -> Job:
         """The job as last stored."""
@@ -118,9 +126,12 @@ class SqliteJobStore:
         """Replace ``was`` by ``new`` if the stored job is still ``was``."""
         added = [] if new.data_cleared or new.artifacts == was.artifacts else blob_rows(new, new.artifacts.files())
         row = job_row(new, self._encode(new))
-        return await self._writer.write(
+        stored = await self._writer.write(
             writes.update_job(was, row, added, None if operation is None else operation_row(operation))
         )
+        if stored:
+            self._meter.moved(was, new)
+        return stored
 
     async def delete_job(self, job: Job, operation: Operation) -> bool:
         """Remove the job if the stored one is still ``job``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from jobsphere.domain.errors import JobsphereError, UnavailableError
+from jobsphere.domain.meter import Meter, Silent
 from jobsphere.store.connection import translated
 
 _log = structlog.get_logger(__name__)
@@ -46,8 +48,9 @@ class GroupWriter:
     A write that returned is durable. When its waiter is cancelled, a write that is under way still happens.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, meter: Meter | None = None) -> None:
         self._connection = connection
+        self._meter = meter or Silent()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
         self._waiting: deque[_Waiting] = deque()
         self._drain: asyncio.Task[None] | None = None
@@ -105,7 +108,9 @@ class GroupWriter:
         try:
             loop = asyncio.get_running_loop()
             works = [waiting.work for waiting in group]
+            begin = time.monotonic()
             outcomes = await loop.run_in_executor(self._thread, _commit_group, self._connection, works)
+            self._meter.committed(len(works), time.monotonic() - begin)
         except Exception:  # noqa: BLE001  the waiters are told, and the next group may do better
             _log.exception("the store's writer broke down", writes=len(group))
         finally:

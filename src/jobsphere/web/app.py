@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -24,9 +25,10 @@ from jobsphere.domain.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from jobsphere.domain.meter import Meter
 from jobsphere.domain.ports import BlobStore, UrlSigner
 from jobsphere.domain.text import readable
-from jobsphere.web.blobs import Blobs
+from jobsphere.web.blobs import Admit, Blobs
 from jobsphere.web.guard import Guard, guarding
 
 READ_BUFFER_BYTES = 1 << 18
@@ -51,14 +53,21 @@ async def _any_project(_: str) -> None:
     """Every project is taken for known."""
 
 
+def _any_size(_: str, __: int) -> AbstractAsyncContextManager[None]:
+    """Nothing is limited."""
+    return nullcontext()
+
+
 def build_app(
     signer: UrlSigner,
     blobs: BlobStore,
     ready: Callable[[], bool],
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
+    admit: Admit = _any_size,
     parts: Iterable[Callable[[web.Application], None]] = (),
     names: frozenset[str] | None = None,
+    meter: Meter | None = None,
 ) -> web.Application:
     """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs), and more.
 
@@ -68,11 +77,13 @@ def build_app(
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
+        admit: Held while a blob of so many bytes comes in for a project; raises ResourceExhaustedError.
         parts: Add what else is served.
         names: See :class:`jobsphere.web.guard.Guard`.
+        meter: Is told of each file.
     """
     app = web.Application(middlewares=[_plain_errors, guarding(Guard(names))])
-    handlers = Blobs(signer, blobs, idle_timeout_s, known)
+    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit, meter)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.meter import Meter, Silent
 from jobsphere.domain.ports import BlobStore, UrlSigner
 
 SEND_CHUNK_BYTES = 1 << 20
+Admit = Callable[[str, int], AbstractAsyncContextManager[None]]
 
 
 class Blobs:
@@ -24,11 +31,15 @@ class Blobs:
         blobs: BlobStore,
         idle_timeout_s: float,
         known: Callable[[str], Awaitable[object]],
+        admit: Admit,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Silent()
         self._signer = signer
         self._blobs = blobs
         self._idle_timeout_s = idle_timeout_s
         self._known = known
+        self._admit = admit
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a blob in; a repeat is fine. Without a ``Content-Length`` (chunked) the grant alone says how much."""
@@ -38,7 +49,13 @@ class Blobs:
                 f"the request has {request.content_length} bytes, while {grant.size_bytes} were announced"
             )
         await self._known(grant.project_id)
-        await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        begin = time.monotonic()
+        if await self._blobs.missing(grant.project_id, [grant.sha256]):
+            async with self._admit(grant.project_id, grant.size_bytes):
+                await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        else:  # a repeat brings nothing new
+            await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        self._meter.transferred("up", grant.size_bytes, time.monotonic() - begin)
         return web.Response(status=200)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -52,7 +69,7 @@ class Blobs:
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "private",
         }
-        return web.FileResponse(path, chunk_size=SEND_CHUNK_BYTES, headers=headers)
+        return _Download(self._meter, path, chunk_size=SEND_CHUNK_BYTES, headers=headers)
 
     async def _body(self, request: web.Request) -> AsyncIterator[bytes]:
         """The body as it comes. A client that has gone or sends nothing any more ends it with a sentence."""
@@ -67,6 +84,19 @@ class Blobs:
             if not chunk:
                 return
             yield chunk
+
+
+class _Download(web.FileResponse):
+    def __init__(self, meter: Meter, path: Path, **more: Any) -> None:
+        super().__init__(path, **more)
+        self._meter = meter
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send all of it: that is how this kind of response is made."""
+        begin = time.monotonic()
+        writer = await super().prepare(request)
+        self._meter.transferred("down", self.content_length or 0, time.monotonic() - begin)
+        return writer
 
 
 def _disposition(name: str) -> str:

@@ -33,6 +33,7 @@ UNPUBLISHED: Mapping[str, HttpRule] = {
     "ProjectJobService/DownloadJobFiles": HttpRule(post=f"{_JOBS}:downloadFiles", body="*"),
     "ProjectJobService/ReadLogs": HttpRule(get=f"{_JOBS}/logs"),
     "ProjectJobService/ReadStdLogs": HttpRule(get=f"{_JOBS}/stdLogs"),
+    "DockerImageV2Service/SetActive": HttpRule(post="/datasphere/v2/docker/{image_id}:setActive", body="*"),
     "ProjectService/ResizeDisk": HttpRule(post=f"{_PROJECT}:resizeDisk", body="*"),
 }
 _PLACE = re.compile(r"\{([a-z_]+)\}")

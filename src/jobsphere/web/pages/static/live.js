@@ -16,20 +16,26 @@ export async function refresh() {
   replace(text);
 }
 
-// What was in focus or opened by hand stays so.
+// What was in focus or opened (or closed) by hand stays so.
+const byHand = new Map();
+
 function replace(text) {
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
-  const open = new Map([...part.querySelectorAll("details[id]")].map((d) => [d.id, d.open]));
   const scrolled = part.querySelector(".scroll")?.scrollLeft ?? 0;
   part.innerHTML = text; // rendered and escaped by the server
-  for (const [id, was] of open) {
+  for (const [id, open] of byHand) {
     const details = document.getElementById(id);
-    if (details) details.open = was;
+    if (details) details.open = open;
   }
   const scroll = part.querySelector(".scroll");
   if (scroll) scroll.scrollLeft = scrolled;
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
+
+part?.addEventListener("click", (event) => {
+  const details = event.target.closest("summary")?.parentElement;
+  if (details?.id) byHand.set(details.id, !details.open); // it opens or closes after the click
+});
 
 function watch(url) {
   const source = new EventSource(url);
