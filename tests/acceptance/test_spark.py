@@ -26,7 +26,7 @@ spark = wrapper.spark
 print("mode", wrapper.connection_mode.value, "at", wrapper.master_node_host, "context", wrapper.sc is not None)
 print("sum", spark.range(10).selectExpr("sum(id) AS s").collect()[0].s)
 print("partitions", spark.conf.get("spark.sql.shuffle.partitions"))
-print("password", hashlib.sha256(spark.conf.get("spark.team.password", "none").encode()).hexdigest())
+print("password", hashlib.sha256(wrapper.session_params["spark.team.password"].encode()).hexdigest())
 print("file", oct(os.stat(os.environ["JOB_DATAPROC_CONNECTION_CONFIG"]).st_mode & 0o777))
 """
 CONFIG = f"""cmd: {sys.executable} job.py
