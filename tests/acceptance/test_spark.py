@@ -72,7 +72,6 @@ def test_an_unchanged_script_runs_on_a_spark_connect_server(server: LiveServer, 
     words = execute(client, write_job(tmp_path / "job", CONFIG % connector, job__py=JOB))
 
     assert [line for line in told("SPARK_CONNECT", spark, context=False) if line not in words] == []
-    assert "Spark connector 'team' (SPARK_CONNECT)" in words
     assert SECRET not in words
     assert SECRET not in server.log
     assert files_with(data, SECRET) == []
