@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom screenshots clean
+.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom docs screenshots clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -43,6 +43,10 @@ soak: setup packages ## The long sweeps, whole
 	@tools/setup.sh --group spark
 	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
 
+docs: setup ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
 screenshots: setup packages ## Take the pictures in docs/images anew
 	@PYTHONPATH=. $(BIN)/python tools/screenshots.py
 
@@ -56,4 +60,4 @@ sbom: setup ## Write dist/sbom.cdx.json: what a release is made of (CycloneDX), 
 	@echo "dist/sbom.cdx.json: $$(grep -c '"purl"' dist/sbom.cdx.json) components"
 
 clean: ## Remove the environment and caches
-	rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf site .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

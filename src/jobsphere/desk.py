@@ -6,7 +6,9 @@ command changes is written to the audit log as a call is.
 
 from __future__ import annotations
 
+import asyncio
 import getpass
+import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +18,10 @@ from typing import TypeVar
 
 from jobsphere.api.codec import encode_job
 from jobsphere.api.errors import code_of
+from jobsphere.blob.datasets import FOLDER as DATASETS
+from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
+from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.domain.access_ports import AccountStore
 from jobsphere.domain.resource import Subject
 from jobsphere.runner.local import LocalRunner
@@ -82,11 +87,19 @@ def dropping(store: SqliteJobStore, data_dir: Path) -> Callable[[str, Sequence[s
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
         runner = LocalRunner(data_dir, "", ())
         try:
-            await JobData(store, LocalBlobStore(data_dir / "blobs"), runner, SystemClock()).drop(project_id, attempts)
+            data = JobData(store, LocalBlobStore(data_dir / "blobs"), runner, SystemClock())
+            await drop_files(data, data_dir, project_id, attempts)
         finally:
             await runner.close()
 
     return drop
+
+
+async def drop_files(data: JobData, data_dir: Path, project_id: str, attempts: Sequence[str]) -> None:
+    """Free all files of a project that is deleted: those of its jobs, its datasets, its disk. May be repeated."""
+    await data.drop(project_id, attempts)
+    await LocalDatasets(data_dir / DATASETS).sweep(project_id, set(), math.inf)
+    await asyncio.to_thread(ProjectDisk(data_dir, project_id).drop)
 
 
 async def default_project_id(data_dir: Path) -> str:

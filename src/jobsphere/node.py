@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--conda-channel-alias", default="", help="the URL that conda channels are folders of")
     parser.add_argument("--working-storage", type=Path, help="the folder of jobs with extended working storage")
+    parser.add_argument("--generation", default="", help="the code that this is, by the server's name for it")
     options = parser.parse_args(argv)
     data = options.data_dir.resolve()
     volume = options.working_storage or data / "storage"
@@ -49,7 +50,9 @@ def main(argv: list[str] | None = None) -> None:
 
         return Keys.of_node(data, os.environ).box().open(project_id, sealed)
 
-    spawner.serve(str(data / "run"), Supervisor(source, builder, unseal, str(volume)).carry, options.idle)
+    spawner.serve(
+        str(data / "run"), Supervisor(source, builder, unseal, str(volume)).carry, options.idle, options.generation
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk, remove_disks
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings, load
-from jobsphere.desk import desk_of, local_subject
+from jobsphere.desk import desk_of, drop_files, local_subject
 from jobsphere.domain.access_ports import IdentityProvider
 from jobsphere.domain.attempt import S3Mode, SandboxPlan
 from jobsphere.domain.capacity import GIB, NodeCapacity
@@ -44,6 +44,7 @@ from jobsphere.machine import instance_types_of
 from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
 from jobsphere.private import keep_private
 from jobsphere.runner import cgroups, fuse, sandbox
+from jobsphere.runner.generation import generation_of
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
@@ -71,6 +72,7 @@ from jobsphere.wiring_pages import pages_of
 _LOOK_AGAIN_S = 5.0
 _RETENTION_S = 60.0
 _UPKEEP_S = 300.0
+_EXPIRY_S = 3600.0
 _STOP_GRACE_S = 3.0
 _KEY_BYTES = 32
 log = structlog.get_logger()
@@ -161,9 +163,10 @@ class Server:
         keys = keys_of(settings, data_dir)
         keys.box()  # a key that is none is told now
         volume = storage_of(settings, data_dir)
-        runner = LocalRunner(
-            data_dir, platform.node() or "local", node_command(data_dir, settings, volume), keys.for_node()
-        )
+        command = node_command(data_dir, settings, volume)
+        generation = generation_of(command)
+        command += ["--generation", generation]
+        runner = LocalRunner(data_dir, platform.node() or "local", command, keys.for_node(), generation)
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
@@ -172,7 +175,7 @@ class Server:
 
         artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
-        desk = desk_of(store, data.drop)
+        desk = desk_of(store, lambda project_id, attempts: drop_files(data, data_dir, project_id, attempts))
         access = desk.access
         tokens, provider = Tokens(key, clock), provider_of(settings)
         identity = Identity(tokens, settings.tokens_required, local_subject().id, desk.account_store, clock, provider)
@@ -229,8 +232,11 @@ class Server:
         await engine.start()
         stack.push_async_callback(engine.stop)
         self._engine = engine
-        upkeep = asyncio.create_task(keep_up(lambda: _trim(data_dir, settings), _UPKEEP_S))
-        stack.callback(upkeep.cancel)
+        upkeep = [asyncio.create_task(keep_up(lambda: asyncio.to_thread(_trim, data_dir, settings), _UPKEEP_S))]
+        if (days := settings.audit_days) is not None:
+            upkeep.append(asyncio.create_task(keep_up(lambda: desk.audit.expire(days), _EXPIRY_S)))
+        for task in upkeep:
+            stack.callback(task.cancel)
 
         hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls = ensure_certificates(data_dir / "tls", hosts)
@@ -262,6 +268,7 @@ class Server:
             lambda: self._ready,
             known=store.get_project,
             admit=quotas.uploading,
+            settle=data.settle,
             parts=parts,
             names=names,
             meter=meter,

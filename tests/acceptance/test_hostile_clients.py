@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,24 @@ def test_tls_is_of_1_2_or_later(scene: Scene, version: str, port: str) -> None:
         else:
             with context.wrap_socket(plain, server_hostname=host) as wrapped:
                 assert wrapped.version() == version.replace("_", ".")
+
+
+@pytest.mark.parametrize(("door", "wrong"), [("/datasphere/v2/projects/p", 401), ("/projects", 303)])
+def test_a_guesser_is_stopped_at_every_door(scene: Scene, door: str, wrong: int) -> None:
+    """From another address of loopback than everybody else's."""
+
+    def tried(number: int) -> int:
+        token = f"jsp_{number:040}"
+        headers = {"Cookie": f"jobsphere_session={token}", "Authorization": f"Bearer {token}"}
+        address, port = f"127.0.0.{wrong % 100}", scene.server.ports["http"]
+        connection = HTTPConnection("127.0.0.1", port, timeout=HANG_S, source_address=(address, 0))
+        try:
+            connection.request("GET", door, headers=headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    statuses = [tried(number) for number in range(50)]
+    assert set(statuses[:15]) == {wrong}, statuses
+    assert statuses[35:].count(429) > 10, statuses
+    assert scene.ann.get(scene.job).id == scene.job

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-import subprocess
+import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +17,15 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Page, expect
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
+from jobsphere.desk import Desk, read
+from jobsphere.domain.access import Scope
+from jobsphere.domain.accounts import AccountKind
+from jobsphere.domain.resource import Subject
+from jobsphere.service.grants import Grant
+from jobsphere.wiring import issue_token
 from tests.browser import LIMIT_MS, Visitor, chromium, opened_browser
 from tests.grpc_client import Api
-from tests.live import BIN, HANG_S, Client, LiveServer, live_server, wait_for
+from tests.live import Client, LiveServer, live_server, wait_for
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="chromium is not installed")
 expect.set_options(timeout=LIMIT_MS)
@@ -36,6 +47,33 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touc
 def browser() -> Iterator[Browser]:
     with opened_browser() as running:
         yield running
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server where people sign in: the operator, and vera, who may look."""
+
+    server: LiveServer
+    project: str
+    operator: str
+    vera: str
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    with live_server(tmp_path_factory.mktemp("guarded") / "data", "--require-tokens") as running:
+        folder = running.data_dir
+        with ThreadPoolExecutor() as beside:  # the browser's driver has a loop in this thread
+            project, vera = beside.submit(asyncio.run, read(folder, _with_vera)).result()
+        yield Guarded(running, project, issue_token(folder, timedelta(hours=1)), vera)
+
+
+async def _with_vera(desk: Desk, who: Subject) -> tuple[str, str]:
+    project = (await desk.projects.ensure_default(who)).id
+    vera = await desk.accounts.add(who, "vera", AccountKind.USER)
+    await desk.grants.update(who, Scope.PROJECT, project, [Grant("viewer", vera.id, "userAccount")], [])
+    _, token = await desk.accounts.create_token(who, vera.id, "browser", timedelta(hours=1))
+    return project, token
 
 
 @pytest.fixture
@@ -138,6 +176,33 @@ def test_jobs_are_cancelled_at_once_and_gracefully(visit: Open, api: Api, client
     page.get_by_role("button", name="Cancel gracefully").click()
     expect(status(page)).to_have_text("Cancelled")
     expect(page.get_by_role("log")).to_contain_text("leaving")
+
+
+COUNT = 'python3 -c "import time; [(print(n, flush=True), time.sleep(0.01)) for n in range(400)]"'
+HIDE = """seen => {
+    Object.defineProperty(document, "visibilityState", { value: seen, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_the_log_goes_on_where_it_was_after_a_pause_and_a_restart(visit: Open, guarded: Guarded) -> None:
+    server, token = guarded.server, guarded.operator
+    ports = server.ports
+    with closing(Api(ports["grpc"], server.data_dir / "tls" / "ca.pem", token)) as api:
+        job = submitted(api, guarded.project, "count", COUNT)
+    visitor = visit(f"http://127.0.0.1:{ports['http']}")
+    visitor.context.add_cookies([{"name": "jobsphere_session", "value": token, "url": visitor.base}])
+    page = visitor.page
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_role("log")).to_contain_text("5")
+    page.evaluate(HIDE, "hidden")
+    page.evaluate(HIDE, "visible")
+    server.stop()
+    server.start(ports)
+    expect(page.locator("#log-state")).to_have_text("complete")
+    assert page.locator("#lines div.out").all_inner_texts() == [str(n) for n in range(400)]
+    expect(status(page)).to_have_text("Success")
+    visitor.faults = [f for f in visitor.faults if "net::ERR_" not in f]
 
 
 def test_jobs_are_searched_filtered_and_found_by_a_link(visit: Open, api: Api, client: Client) -> None:
@@ -247,52 +312,40 @@ def goes_to(page: Page, url: str) -> bool:
         return False
 
 
-def jobsphere(server: LiveServer, *args: str) -> str:
-    """One of the operator's commands."""
-    command = [BIN / "jobsphere", *args, "--data-dir", server.data_dir]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANG_S).stdout
+def test_people_sign_in_and_see_what_is_theirs(visit: Open, guarded: Guarded) -> None:
+    resources = f"/projects/{guarded.project}/resources"
+    visitor = visit(f"http://127.0.0.1:{guarded.server.ports['http']}")
+    page = visitor.page
+    page.goto(resources)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.get_by_label("Your token").fill("jsp_wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("wrong or was revoked")
+    page.get_by_label("Your token").fill(guarded.operator)
+    page.keyboard.press("Enter")
+    page.get_by_label("Name").fill("API_KEY")
+    page.get_by_label("Value").fill("hidden-value")
+    page.get_by_role("button", name="Set the secret").click()
+    expect(page.get_by_role("rowheader", name="API_KEY")).to_be_visible()
+    assert "hidden-value" not in page.content()
+    cookies = {c["name"]: c for c in visitor.context.cookies()}
+    assert cookies["jobsphere_session"]["httpOnly"]
+    assert cookies["jobsphere_session"]["sameSite"] == "Lax"
+    page.get_by_role("button", name="Sign out").click()
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
-
-def test_people_sign_in_and_see_what_is_theirs(visit: Open, tmp_path: Path) -> None:
-    with live_server(tmp_path / "data", "--require-tokens") as server:
-        base = f"http://127.0.0.1:{server.ports['http']}"
-        operator = server.client()
-        roles = "{default: {projects: {default: {roles: {vera: viewer}}}}}"
-        (tmp_path / "team.yaml").write_text(f"users: {{vera: {{}}}}\ncommunities: {roles}\n")
-        jobsphere(server, "apply", "-f", str(tmp_path / "team.yaml"))
-        token = jobsphere(server, "token", "create", "vera", "--name", "browser").split()[-1]
-        secret = f"/projects/{operator.project}/resources"
-
-        visitor = visit(base)
-        page = visitor.page
-        page.goto(secret)
-        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-        page.get_by_label("Your token").fill("jsp_wrong")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_contain_text("wrong or was revoked")
-        page.get_by_label("Your token").fill(operator.exports["YC_IAM_TOKEN"])
-        page.keyboard.press("Enter")
-        page.get_by_label("Name").fill("API_KEY")
-        page.get_by_label("Value").fill("hidden-value")
-        page.get_by_role("button", name="Set the secret").click()
-        expect(page.get_by_role("rowheader", name="API_KEY")).to_be_visible()
-        assert "hidden-value" not in page.content()
-        page.goto("/audit")
-        expect(page.get_by_role("rowheader", name="secret set")).to_be_visible()
-        cookies = {c["name"]: c for c in visitor.context.cookies()}
-        assert cookies["jobsphere_session"]["httpOnly"]
-        assert cookies["jobsphere_session"]["sameSite"] == "Lax"
-        page.get_by_role("button", name="Sign out").click()
-        page.goto("/")
-        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-
-        page.get_by_label("Your token").fill(token)
-        page.keyboard.press("Enter")
-        expect(page.get_by_text("vera")).to_be_visible()
-        assert page.get_by_role("link", name="Audit").count() == 0
-        page.goto("/audit")
-        expect(page.get_by_role("alert")).to_contain_text("only the operator")
-        page.goto(secret)
-        page.get_by_role("button", name="Delete the secret API_KEY").click()
-        expect(page.get_by_role("alert")).to_contain_text("you may not")
-        assert "PERMISSION_DENIED" in jobsphere(server, "audit")
+    page.get_by_label("Your token").fill(guarded.vera)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("vera")).to_be_visible()
+    assert page.get_by_role("link", name="Audit").count() == 0
+    page.goto("/audit")
+    expect(page.get_by_role("alert")).to_contain_text("only the operator")
+    page.goto(resources)
+    page.get_by_role("button", name="Delete the secret API_KEY").click()
+    expect(page.get_by_role("alert")).to_contain_text("you may not")
+    with closing(sqlite3.connect(f"file:{guarded.server.data_dir / 'jobsphere.db'}?mode=ro", uri=True)) as database:
+        rows = database.execute(
+            "SELECT subject_name, action, result FROM audit WHERE action LIKE 'secret %'"
+        ).fetchall()
+    assert rows == [(rows[0][0], "secret set", "OK"), ("vera", "secret delete", "PERMISSION_DENIED")]

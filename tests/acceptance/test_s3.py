@@ -90,7 +90,8 @@ def test_a_mounted_bucket_outlives_the_server_and_goes_with_its_job(tmp_path: Pa
         (work / "go").touch()
         wait_for(lambda: not mounts_below(server.data_dir), "the bucket is unmounted")
         server.start(ports)
-        assert api.wait(job_id).status == pb.SUCCESS
+        job = api.wait(job_id)
+        assert job.status == pb.SUCCESS, job.status_details
         assert api.stdout(job_id) == b"from the bucket\n"
         assert service.objects()["team/out.txt"] == b"x\n"
         assert list((server.data_dir / "mounts").iterdir()) == []

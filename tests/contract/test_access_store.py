@@ -360,11 +360,31 @@ async def test_rows_are_found_by_what_is_asked(stores: Stores, query: AuditQuery
     assert [row.number for row in await stores.audit.find(query)] == numbers
 
 
+async def test_the_log_is_cut_at_its_old_end_only(stores: Stores) -> None:
+    for hours in (0, 1, 5, 2):  # a clock that was set back
+        await stores.audit.append(a_row("S/Create", hours=hours))
+    assert await stores.audit.cut(NOW) == 0
+    assert await stores.audit.cut(NOW + 3 * HOUR) == 2
+    assert await stores.audit.cut(NOW + 3 * HOUR) == 0
+    await stores.audit.append(a_row("S/Create", hours=9))
+    assert [row.number for row in await stores.audit.find(AuditQuery())] == [5, 4, 3]
+    while await stores.audit.cut(NOW + 10 * HOUR):
+        pass
+    await stores.audit.append(a_row("S/Create", hours=9))
+    assert len(await stores.audit.find(AuditQuery())) == 1
+
+
 async def test_the_database_lets_nobody_change_a_row(stores: Stores) -> None:
     await stores.audit.append(a_row("S/Create"))
+    await stores.audit.append(replace(a_row("S/Create"), at=datetime.now(UTC)))
     if not stores.path.exists():
         return
     with closing(sqlite3.connect(stores.path)) as connection:
-        for statement in ("UPDATE audit SET result = 'x'", "DELETE FROM audit"):
+        for statement in (
+            "UPDATE audit SET result = 'x'",
+            "DELETE FROM audit WHERE seq = 2",
+            "DELETE FROM audit",
+        ):
             with pytest.raises(sqlite3.IntegrityError, match="only ever added to"):
                 connection.execute(statement)
+            connection.rollback()

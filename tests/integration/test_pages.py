@@ -92,7 +92,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             @asynccontextmanager
             async def noting() -> AsyncIterator[None]:
                 audited.append((who.id, action, dict(ids)["name"]))
-                assert origin.startswith("pages 127.")
+                assert origin.startswith("127.0.0.1:")
                 yield
 
             return noting()

@@ -11,6 +11,7 @@ from supervisors import open_node, until
 
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.runner import spawner
+from jobsphere.runner.generation import generation_of
 from jobsphere.runner.local import LocalRunner
 
 
@@ -83,3 +84,32 @@ async def test_a_table_of_the_gpus_is_kept_where_there_are_some(tmp_path, monkey
         node.at("work/go").touch()
         await node.end()
         assert node.runner.outbox("a1", "gpu_stats.tsv").read_text() == "timestamp\tindex\nnow\t0\n"
+
+
+async def test_newer_code_launches_by_a_spawner_of_its_own_and_the_older_one_lets_its_jobs_end(tmp_path):
+    async with open_node(tmp_path) as node:
+        await node.runner.launch(node.plan("until [ -e go ]; do sleep 0.05; done; echo old", "a1"))
+        await node.observed("a1", lambda seen: seen.started)
+        older = node.spawner("a1")
+        await node.runner.close()
+
+        command = [*node.runner._argv, "--generation", "newer"]
+        node.runner = LocalRunner(tmp_path, "here", command, generation="newer")
+        await node.runner.launch(node.plan("sleep 1000", "a2"))
+        await node.observed("a2", lambda seen: seen.started)
+        assert node.spawner("a2") != older
+        assert node.spawner("a1") == older
+
+        (tmp_path / "attempts/a1/work/go").touch()
+        assert (await node.end("a1")).ended.code == 0
+        await until(lambda: not os.path.exists(f"/proc/{older}"), "the end of the older spawner")
+        assert (await node.runner.observe("a2")).alive
+
+
+def test_a_generation_is_the_code_and_the_options(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    first = generation_of(["x"], tmp_path)
+    assert generation_of(["x"], tmp_path) == first
+    assert generation_of(["y"], tmp_path) != first
+    (tmp_path / "a.py").write_text("12")
+    assert generation_of(["x"], tmp_path) != first

@@ -47,6 +47,10 @@ class ProjectDisk:
         _make_folder(self._root)
         return self._root
 
+    def drop(self) -> None:
+        """Remove the disk of a project that is gone."""
+        shutil.rmtree(self._root, ignore_errors=True)
+
     def list(self, path: str = "") -> list[Entry]:
         """What is in a folder, by name; of a file, the file alone.
 

@@ -11,13 +11,12 @@ import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from rich.console import Console
-from rich.panel import Panel
-from rich.rule import Rule
-from rich.syntax import Syntax
+from typing import TYPE_CHECKING
 
 from jobsphere.domain.errors import FailedPreconditionError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _CONFIG = """\
 name: jobsphere-demo
@@ -53,6 +52,8 @@ def demo(*, keep: bool = False) -> None:
     keep
         Keep the folder, and say where it is.
     """
+    from rich.console import Console
+
     console = Console(highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="jobsphere-demo-"))
     try:
@@ -69,6 +70,10 @@ def _run(console: Console, folder: Path) -> None:
     example.mkdir()
     for name, text in (("config.yaml", _CONFIG), ("count.sh", _SCRIPT), ("text.txt", _TEXT)):
         (example / name).write_text(text)
+    from rich.panel import Panel
+    from rich.rule import Rule
+    from rich.syntax import Syntax
+
     console.print(Rule("1. A job, as its config.yaml says it"))
     console.print(Panel(Syntax(_CONFIG.rstrip(), "yaml", background_color="default")))
     console.print(Rule("2. A private server"))

@@ -165,10 +165,20 @@ class TeamStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """The audit log. There is no way to change or remove a row."""
+    """The audit log. There is no way to change a row, nor to remove one from among others."""
 
     async def append(self, row: AuditRow) -> None:
         """Store a row; its ``number`` is given here."""
+        ...
+
+    async def cut(self, before: datetime) -> int:
+        """Take the oldest rows away, up to the first that is not older than ``before``; some at a time.
+
+        Rows of the last day stay, whatever is asked.
+
+        Returns:
+            How many went; 0 when all have.
+        """
         ...
 
     async def find(self, query: AuditQuery) -> Sequence[AuditRow]:

@@ -41,7 +41,11 @@ def fill_on_host(
         python = find_interpreter(environment.python_version, search_path, steps.env, bench)
         Uv(steps).make_prefix(prefix, python or environment.python_version)
     if environment.requirements:
-        Uv(steps).install(prefix, _list_requirements(environment, prefix), environment.no_deps)
+        listed = _list_requirements(environment, prefix)
+        (uv_cache := cache / "uv").mkdir(parents=True, exist_ok=True)
+        # Source packages are built now: by what their authors, and whoever runs the job's index, say.
+        fenced = steps.fenced([listed], [prefix, uv_cache])
+        Uv(fenced).install(prefix, listed, environment.no_deps)
 
 
 def fill_in_image(

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from jobsphere.domain.ports import EnvironmentBuildError, Workbench
 
@@ -61,6 +62,10 @@ class Steps:
         self.env = env
         self.mask = mask
         self.bench = bench
+
+    def fenced(self, read: Sequence[Path], write: Sequence[Path]) -> Steps:
+        """The same in a fence, for programs that run what strangers wrote; see the workbench."""
+        return Steps(self.env, self.mask, self.bench.fenced(read, write))
 
     def run(self, argv: Sequence[str], what: str, next_step: str, more: Mapping[str, str] | None = None) -> None:
         """Run one program to its end; ``more``: variables that it alone gets.

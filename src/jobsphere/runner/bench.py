@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from jobsphere.domain.attempt import SYSTEM_LOG, AttemptPlan, LogStream, Step, StopOrder
 from jobsphere.domain.job import Phase
@@ -99,6 +100,10 @@ class Bench:
         while (left := until - time.monotonic()) > 0:
             poll.poll(left * 1000)
             self.check()
+
+    def fenced(self, read: Sequence[Path], write: Sequence[Path]) -> Bench:  # noqa: ARG002 - as the port has it
+        """Itself: an attempt without a sandbox has no fence for its build either."""
+        return self
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
         """Run a program to its end, both of its outputs as lines to ``on_line``; its exit code.

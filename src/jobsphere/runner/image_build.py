@@ -86,6 +86,10 @@ class _BenchInside:
         """On this host."""
         self._bench.pause(seconds)
 
+    def fenced(self, read: Sequence[Path], write: Sequence[Path]) -> _BenchInside:  # noqa: ARG002 - as the port has it
+        """Itself: it is one."""
+        return self
+
     def run(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
         """In a container that is gone afterwards, however it ended.
 

@@ -52,11 +52,17 @@ class LocalRunner:
         node: The name of the node.
         spawner_argv: Starts a spawner of this data directory that goes on in the background, exit code 0 when it (or
             another) is ready.
+        generation: Whose spawner it is; see :mod:`jobsphere.runner.generation`. The same as ``spawner_argv`` says.
         environ: Variables for every supervisor; they may be secret, and no program of a job gets them.
     """
 
     def __init__(
-        self, data_dir: Path, node: str, spawner_argv: Sequence[str], environ: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        node: str,
+        spawner_argv: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        generation: str = "",
     ) -> None:
         self.node = node
         self._environ = dict(environ or {})
@@ -64,6 +70,7 @@ class LocalRunner:
         self._attempts = data_dir / "attempts"
         self._tidied = data_dir / "ended"
         self._argv = tuple(spawner_argv)
+        self._generation = generation
         for folder in (self._run_folder, self._attempts, self._tidied):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._asking = asyncio.Lock()
@@ -273,7 +280,9 @@ class LocalRunner:
         return None
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self._channel = await asyncio.open_unix_connection(sock=spawner.connect(str(self._run_folder)))
+        self._channel = await asyncio.open_unix_connection(
+            sock=spawner.connect(str(self._run_folder), self._generation)
+        )
         return self._channel
 
     def _hang_up(self) -> None:

@@ -39,7 +39,7 @@ _CPUS = "/sys/devices/system/cpu"
 _GPUS = ("nvidia*", "dri", "kfd")
 _GPU_CONTROLS = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "kfd")
 _INSTALLATION = ("bin", "lib", "lib64", "include")
-_NAMESPACES = (
+NAMESPACES = (
     "--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--unshare-pid", "--unshare-ipc", "--unshare-uts",
     "--unshare-cgroup-try", "--hostname", HOSTNAME, "--cap-drop", "ALL", "--die-with-parent", "--new-session",
 )  # fmt: skip
@@ -51,7 +51,7 @@ def why_not() -> str:
     if program is None:
         return "bubblewrap is not installed (Debian: apt-get install bubblewrap)"
     tried = subprocess.run(
-        [program, *_NAMESPACES, *_system_mounts(), "--proc", "/proc", "--dev", "/dev", "/bin/true"],
+        [program, *NAMESPACES, *_system_mounts(), "--proc", "/proc", "--dev", "/dev", "/bin/true"],
         capture_output=True,
         text=True,
         check=False,
@@ -64,7 +64,7 @@ def why_not() -> str:
 
 def warm() -> None:
     """Look once for what every sandbox shows: done by the warm parent, a supervisor's fork finds it done."""
-    _program()
+    bubblewrap()
     _system_mounts()
     _kernel_mounts()
     _device_mounts(None, _DEVICES)
@@ -111,7 +111,7 @@ class Sandbox:
 
         They are in no argv, and none of them (LD_PRELOAD, LD_AUDIT) runs code in bubblewrap, still on the host.
         """
-        options = [*_NAMESPACES, *_system_mounts(), *self._etc_mounts(), *self._job_mounts(), *self._read_only_mounts()]
+        options = [*NAMESPACES, *_system_mounts(), *self._etc_mounts(), *self._job_mounts(), *self._read_only_mounts()]
         options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts(self._gpus, self._devices)]
         files = [(_in_memory(file.text), f"{ROOT}/{file.target}") for file in self._files]
         options += [word for fd, path in files for word in ("--perms", "0600", "--ro-bind-data", str(fd), path)]
@@ -121,7 +121,7 @@ class Sandbox:
         told = _in_memory("".join(f"{word}\0" for word in ("--clearenv", *variables)))
         options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
         outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
-        return Command((_program(), *options, *argv), outside, "/", (told, *(fd for fd, _ in files)))
+        return Command((bubblewrap(), *options, *argv), outside, "/", (told, *(fd for fd, _ in files)))
 
     def seen(self, mount: Mount) -> str:
         """Its place below the job's root."""
@@ -222,7 +222,8 @@ def _in_memory(text: str) -> int:
 
 
 @functools.cache
-def _program() -> str:
+def bubblewrap() -> str:
+    """The program, by its path."""
     return shutil.which(PROGRAM) or PROGRAM
 
 

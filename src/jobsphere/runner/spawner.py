@@ -33,7 +33,7 @@ IDLE_S = 5.0
 _MAX_REQUEST = 64 * 1024
 
 
-def serve(run_folder: str, supervise: Callable[[str], None], idle_s: float = IDLE_S) -> bool:
+def serve(run_folder: str, supervise: Callable[[str], None], idle_s: float = IDLE_S, generation: str = "") -> bool:
     """Serve launches until idle.
 
     The calling process goes on in the background: its caller's :func:`os.fork` happens in here once the socket listens,
@@ -43,48 +43,55 @@ def serve(run_folder: str, supervise: Callable[[str], None], idle_s: float = IDL
         run_folder: Where the socket and the spawner's lock are; made if it is not there.
         supervise: Carries the attempt of a run directory through; called in a process of its own.
         idle_s: How long to stay with nothing to do.
+        generation: The code that this is; see :mod:`jobsphere.runner.generation`.
 
     Returns:
-        False if another spawner serves this folder already.
+        False if another spawner of this generation serves this folder already.
     """
     Path(run_folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(os.path.join(run_folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(os.path.join(run_folder, _of(LOCK, generation)), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return False
-    listener = _listen(run_folder)
+    listener = _listen(run_folder, _of(SOCKET, generation))
     if os.fork():
         os._exit(0)
-    _Spawner(run_folder, listener, supervise, idle_s).serve()
+    _Spawner(os.path.join(run_folder, _of(SOCKET, generation)), listener, supervise, idle_s).serve()
     return True
 
 
-def connect(run_folder: str) -> socket.socket:
-    """A connection to the spawner of this folder.
+def connect(run_folder: str, generation: str = "") -> socket.socket:
+    """A connection to the spawner of this folder and generation.
 
     Raises:
         OSError: nobody listens.
     """
-    return _at_socket(run_folder, socket.socket.connect)
+    return _at_socket(run_folder, _of(SOCKET, generation), socket.socket.connect)
 
 
-def _listen(run_folder: str) -> socket.socket:
+def _of(name: str, generation: str) -> str:
+    """The name of a generation's own file."""
+    stem, _, kind = name.partition(".")
+    return f"{stem}-{generation}.{kind}" if generation else name
+
+
+def _listen(run_folder: str, name: str) -> socket.socket:
     with suppress(FileNotFoundError):
-        os.unlink(os.path.join(run_folder, SOCKET))  # of a dead one: the lock is ours
-    listener = _at_socket(run_folder, socket.socket.bind)
+        os.unlink(os.path.join(run_folder, name))  # of a dead one: the lock is ours
+    listener = _at_socket(run_folder, name, socket.socket.bind)
     listener.listen(128)
     listener.setblocking(False)
     return listener
 
 
-def _at_socket(run_folder: str, act: Callable[[socket.socket, str], object]) -> socket.socket:
+def _at_socket(run_folder: str, name: str, act: Callable[[socket.socket, str], object]) -> socket.socket:
     """Bind or connect by way of the folder's descriptor: a socket's path holds 107 bytes, a folder's may be longer."""
     folder = os.open(run_folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        act(channel, f"/proc/self/fd/{folder}/{SOCKET}")
+        act(channel, f"/proc/self/fd/{folder}/{name}")
     except OSError:
         channel.close()
         raise
@@ -94,10 +101,8 @@ def _at_socket(run_folder: str, act: Callable[[socket.socket, str], object]) -> 
 
 
 class _Spawner:
-    def __init__(
-        self, run_folder: str, listener: socket.socket, supervise: Callable[[str], None], idle_s: float
-    ) -> None:
-        self._folder, self._listener, self._supervise, self._idle_s = run_folder, listener, supervise, idle_s
+    def __init__(self, path: str, listener: socket.socket, supervise: Callable[[str], None], idle_s: float) -> None:
+        self._path, self._listener, self._supervise, self._idle_s = path, listener, supervise, idle_s
         self._supervisors: set[int] = set()
         self._buffers: dict[socket.socket, bytes] = {}
         self._selector = selectors.DefaultSelector()
@@ -117,7 +122,7 @@ class _Spawner:
         gc.freeze()  # what is shared with the forked stays shared: a collection there touches none of it
         while self._serve_once(wake):
             pass
-        os.unlink(os.path.join(self._folder, SOCKET))
+        os.unlink(self._path)
 
     def _serve_once(self, wake: int) -> bool:
         """One round; whether to go on."""

@@ -15,6 +15,7 @@ from jobsphere.domain.limits import human_size
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
 from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.bench import Bench, StepError, StoppedError
+from jobsphere.runner.build_fence import BuildBench
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
 from jobsphere.runner.container import Container
@@ -144,7 +145,8 @@ class Supervisor:
         begin = time.monotonic()
         bench.step("Preparing the environment", 10)
         inside = ImageBuild(bench, image_plan, image) if image_plan and image else None
-        built = self._builder().ensure(environment, bench, inside)
+        workbench = BuildBench(bench, [_data(bench), self._volume]) if bench.plan.sandbox else bench
+        built = self._builder().ensure(environment, workbench, inside)
         how = "found in the cache" if built.hit else "built"
         bench.log(f"Environment {how} in {time.monotonic() - begin:.3f} s: {built.prefix}")
         return str(built.prefix)
@@ -159,10 +161,12 @@ def _confinement(
     files = (connection or lost_connection(bench)).files
     if plan is None:
         return Unconfined(path, files)
-    limits, data = bench.plan.limits, os.path.dirname(os.path.dirname(path))
-    return sandbox.Sandbox(
-        path, plan, data, prefix, limits.gpus if limits else None, mounts=bench.plan.mounts, files=files
-    )
+    gpus, mounts = bench.plan.limits.gpus if bench.plan.limits else None, bench.plan.mounts
+    return sandbox.Sandbox(path, plan, _data(bench), prefix, gpus, mounts=mounts, files=files)
+
+
+def _data(bench: Bench) -> str:
+    return os.path.dirname(os.path.dirname(bench.run_directory.path))
 
 
 def _settle() -> None:

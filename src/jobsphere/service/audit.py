@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from jobsphere.domain.access_ports import AuditStore
 from jobsphere.domain.audit import AuditQuery, AuditRow
@@ -79,6 +80,20 @@ class Audit:
         )
         await self._store.append(row)
         return row
+
+    async def expire(self, days: int) -> int:
+        """Take away the rows that are older than so many days (one at least); how many went.
+
+        That is written down too: who reads the log sees that it was cut, and when.
+        """
+        before = self._clock.now() - timedelta(days=max(days, 1))
+        gone = 0
+        while part := await self._store.cut(before):
+            gone += part
+        if gone:
+            notes = [("rows", str(gone)), ("before", before.isoformat())]
+            await self.record(Subject("server", "server"), "jobsphere audit expiry", notes, Trail(), "server", OK)
+        return gone
 
     async def find(self, who: Subject, query: AuditQuery) -> Sequence[AuditRow]:
         """The newest rows that fit, newest first.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jobsphere.domain.errors import FailedPreconditionError
+from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
 from jobsphere.domain.job import Job
 from jobsphere.domain.lifecycle import DataCleared, decide
 from jobsphere.domain.operation import Operation
@@ -56,6 +56,19 @@ class JobData:
         for attempt_id in attempts:
             await self._runner.remove(attempt_id)
         await self._blobs.drop(project_id)
+
+    async def settle(self, project_id: str, sha256: str) -> None:
+        """A blob has come in by a URL that may have outlived its job or its project: nobody's bytes do not stay.
+
+        Raises:
+            NotFoundError: the project is gone.
+        """
+        try:
+            await self._store.get_project(project_id)
+        except NotFoundError:
+            await self._blobs.drop(project_id)
+            raise
+        await self._remove(project_id, await self._store.unreferenced(project_id, {sha256}))
 
     async def sweep(self) -> None:
         """Remove what a crash left behind: blobs that no job refers to, and those of projects that are gone."""

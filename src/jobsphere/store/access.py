@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from itertools import islice
 
 from jobsphere.domain.access_ports import Removal
@@ -160,6 +161,10 @@ class SqliteAudit:
     async def append(self, row: AuditRow) -> None:
         """Store a row."""
         await self._writer.write(writes.append_audit(audit_row(row)))
+
+    async def cut(self, before: datetime) -> int:
+        """Take the oldest rows away, a thousand at most."""
+        return await self._writer.write(writes.cut_audit(to_micros(before)))
 
     async def find(self, query: AuditQuery) -> Sequence[AuditRow]:
         """The newest rows that fit; walks back through the log until there are enough."""

@@ -108,6 +108,8 @@ _ROW = (
 )
 _NEWEST_FIRST = select(*_ROW).where(audit.c.at >= bindparam("since")).order_by(audit.c.seq.desc())
 
+OLDEST_AUDIT = Query(select(audit.c.seq, audit.c.at).order_by(audit.c.seq.asc()))
+CUT_AUDIT = Query(delete(audit).where(audit.c.seq == bindparam("gone")))
 ADD_AUDIT = Query(insert(audit), names(*audit.c))
 AUDIT = Query(_NEWEST_FIRST)
 AUDIT_OF_PROJECT = Query(_NEWEST_FIRST.where(audit.c.project_id == bindparam("project_id")))

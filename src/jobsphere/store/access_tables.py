@@ -87,12 +87,17 @@ audit = Table(
 Index("bindings_by_resource", bindings.c.resource_id)
 Index("audit_by_project", audit.c.project_id, audit.c.seq)
 
-APPEND_ONLY = tuple(
-    f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log is only ever added to'); END"
-    for verb in ("UPDATE", "DELETE")
+_EXCEPT_AT_ITS_END = (
+    "WHEN OLD.seq > (SELECT min(seq) FROM audit) "
+    "OR OLD.at > (CAST(strftime('%s', 'now') AS INTEGER) - 86400) * 1000000 "
 )
-"""What keeps rows of the audit log as they are, whoever has the database open."""
+APPEND_ONLY = tuple(
+    f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit {unless}"
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is only ever added to'); END"
+    for verb, unless in (("UPDATE", ""), ("DELETE", _EXCEPT_AT_ITS_END))
+)
+"""What keeps rows of the audit log as they are, whoever has the database open. They go at the old end only: the oldest
+one, when it is a day old. So no row can be taken out from among others."""
 
 for _trigger in APPEND_ONLY:
-    event.listen(audit, "after_create", DDL(_trigger).execute_if(dialect="sqlite"))
+    event.listen(audit, "after_create", DDL(_trigger.replace("%", "%%")).execute_if(dialect="sqlite"))

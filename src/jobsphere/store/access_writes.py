@@ -15,6 +15,8 @@ from jobsphere.store.writer import Work
 from jobsphere.store.writes import add_row, run, store_operation
 
 Connection = sqlite3.Connection
+_CUT_AT_ONCE = 1000
+"""Rows in one transaction: other writes wait for it."""
 
 
 def add_account(account: Row) -> Work[None]:
@@ -153,6 +155,23 @@ def append_audit(row: Row) -> Work[None]:
 
     def work(connection: Connection) -> None:
         run(connection, sql.ADD_AUDIT, row)
+
+    return work
+
+
+def cut_audit(before: int) -> Work[int]:
+    """Take the rows before a time away, from the oldest on, up to the first that is younger; how many those were."""
+
+    def work(connection: Connection) -> int:
+        gone: list[int] = []
+        for seq, at in connection.execute(sql.OLDEST_AUDIT.sql):
+            if at >= before or len(gone) == _CUT_AT_ONCE:
+                break
+            gone.append(seq)
+        # One by one: only the oldest may go.
+        for seq in gone:
+            run(connection, sql.CUT_AUDIT, {"gone": seq})
+        return len(gone)
 
     return work
 

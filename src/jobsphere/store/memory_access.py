@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from jobsphere.domain.access_ports import Removal
 from jobsphere.domain.accounts import Account, Binding, Credential, Holder
@@ -198,7 +199,14 @@ class MemoryAudit:
 
     async def append(self, row: AuditRow) -> None:
         """Store a row."""
-        self._rows.append(replace(row, number=len(self._rows) + 1))
+        self._rows.append(replace(row, number=self._rows[-1].number + 1 if self._rows else 1))
+
+    async def cut(self, before: datetime) -> int:
+        """Take the oldest rows away."""
+        young = (number for number, row in enumerate(self._rows) if row.at >= before)
+        gone = next(young, len(self._rows))
+        self._rows = self._rows[gone:]
+        return gone
 
     async def find(self, query: AuditQuery) -> Sequence[AuditRow]:
         """The newest rows that fit."""

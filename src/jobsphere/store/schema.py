@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobsphere.domain.errors import FailedPreconditionError
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision that the tables are at; the newest of ``migrations/versions``."""
 
 

@@ -28,7 +28,7 @@ from jobsphere.domain.errors import (
 from jobsphere.domain.meter import Meter
 from jobsphere.domain.ports import BlobStore, UrlSigner
 from jobsphere.domain.text import readable
-from jobsphere.web.blobs import Admit, Blobs
+from jobsphere.web.blobs import Admit, Blobs, Settle
 from jobsphere.web.guard import Guard, guarding
 
 READ_BUFFER_BYTES = 1 << 18
@@ -58,6 +58,10 @@ def _any_size(_: str, __: int) -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 
+async def _all_stays(_: str, __: str) -> None:
+    """Nothing is nobody's."""
+
+
 def build_app(
     signer: UrlSigner,
     blobs: BlobStore,
@@ -65,6 +69,7 @@ def build_app(
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
     admit: Admit = _any_size,
+    settle: Settle = _all_stays,
     parts: Iterable[Callable[[web.Application], None]] = (),
     names: frozenset[str] | None = None,
     meter: Meter | None = None,
@@ -77,13 +82,14 @@ def build_app(
         ready: Whether the server takes jobs now; called at each ``/readyz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
         known: Raises NotFoundError for a project that is gone: a URL may outlive it.
+        settle: Told of each blob that has come in, by project and SHA-256: it may be nobody's by now.
         admit: Held while a blob of so many bytes comes in for a project; raises ResourceExhaustedError.
         parts: Add what else is served.
         names: See :class:`jobsphere.web.guard.Guard`.
         meter: Is told of each file.
     """
     app = web.Application(middlewares=[_plain_errors, guarding(Guard(names))])
-    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit, meter)
+    handlers = Blobs(signer, blobs, idle_timeout_s, known, admit, settle, meter)
     app.router.add_put("/v1/blobs/{project}/{sha256}", handlers.put)
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)

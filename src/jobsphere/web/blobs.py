@@ -20,6 +20,7 @@ from jobsphere.domain.ports import BlobStore, UrlSigner
 
 SEND_CHUNK_BYTES = 1 << 20
 Admit = Callable[[str, int], AbstractAsyncContextManager[None]]
+Settle = Callable[[str, str], Awaitable[None]]
 
 
 class Blobs:
@@ -32,6 +33,7 @@ class Blobs:
         idle_timeout_s: float,
         known: Callable[[str], Awaitable[object]],
         admit: Admit,
+        settle: Settle,
         meter: Meter | None = None,
     ) -> None:
         self._meter = meter or Silent()
@@ -40,6 +42,7 @@ class Blobs:
         self._idle_timeout_s = idle_timeout_s
         self._known = known
         self._admit = admit
+        self._settle = settle
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a blob in; a repeat is fine. Without a ``Content-Length`` (chunked) the grant alone says how much."""
@@ -55,6 +58,7 @@ class Blobs:
                 await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
         else:  # a repeat brings nothing new
             await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
+        await self._settle(grant.project_id, grant.sha256)
         self._meter.transferred("up", grant.size_bytes, time.monotonic() - begin)
         return web.Response(status=200)
 

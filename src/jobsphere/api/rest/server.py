@@ -28,7 +28,7 @@ from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.web.guard import from_elsewhere
 
 MAX_BODY_BYTES = 8 << 20
-BODY_S = 60.0
+IDLE_S = 60.0
 _LOOK_AGAIN_S = 1.0
 _ENDED = {jobs_pb2.SUCCESS, jobs_pb2.ERROR, jobs_pb2.CANCELLED}
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -95,13 +95,7 @@ class Rest:
             raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "send the body as Content-Type: application/json", 415)
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "send the body as it is, not compressed", 415)
-        try:
-            async with asyncio.timeout(BODY_S):
-                return await _limited(request)
-        except TimeoutError:
-            raise Failed(
-                grpc.StatusCode.INVALID_ARGUMENT, "the body did not come in time; send it again", 408
-            ) from None
+        return await _limited(request)
 
     async def _once(self, request: web.Request, route: Route, message: Message) -> web.Response:
         call = Call(_peername(request), self._authorization(request, route))
@@ -181,7 +175,12 @@ async def _limited(request: web.Request) -> bytes:
     parts: list[bytes] = []
     size = request.content_length or 0
     while size <= MAX_BODY_BYTES:
-        part = await request.content.readany()
+        try:
+            async with asyncio.timeout(IDLE_S):
+                part = await request.content.readany()
+        except TimeoutError:
+            words = f"nothing came for {IDLE_S:.0f} s; send it again"
+            raise Failed(grpc.StatusCode.INVALID_ARGUMENT, words, 408) from None
         if not part:
             return b"".join(parts)
         parts.append(part)

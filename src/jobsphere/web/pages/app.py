@@ -9,7 +9,8 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 
-from jobsphere.domain.errors import JobsphereError, UnauthenticatedError
+from jobsphere.domain.errors import JobsphereError, ResourceExhaustedError, UnauthenticatedError
+from jobsphere.service.guesses import comes_from
 from jobsphere.web.app import STATUSES
 from jobsphere.web.pages import SESSION, Behind
 from jobsphere.web.pages.rendering import HERE, Renderer
@@ -19,6 +20,8 @@ from jobsphere.web.pages.visit import SECURITY, Visit
 View = Callable[[Visit], Awaitable[web.StreamResponse]]
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _OPEN_TO_ALL = {"/sign-in"}
+_STATUSES = {**STATUSES, ResourceExhaustedError: 429}
+"""No page brings a file: what is exhausted here is the visitor's share."""
 _log = structlog.get_logger("jobsphere.web")
 
 ROUTES: tuple[tuple[str, str, View], ...] = (
@@ -57,7 +60,8 @@ class Pages:
         self._renderer = Renderer()
         self._routes = web.UrlDispatcher()
         for verb, path, view in ROUTES:
-            self._routes.add_route(verb, path, view)  # pyright: ignore[reportArgumentType]
+            for each in ("GET", "HEAD") if verb == "GET" else (verb,):
+                self._routes.add_route(each, path, view)  # pyright: ignore[reportArgumentType]
         self._routes.add_route("GET", "/assets/{name}", self._asset)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -71,6 +75,7 @@ class Pages:
         return await self._view(visit, match.handler)  # pyright: ignore[reportArgumentType]
 
     async def _view(self, visit: Visit, view: View) -> web.StreamResponse:
+        comes_from(lambda: f"{visit.request.remote}:0")
         try:
             if visit.request.path not in _OPEN_TO_ALL:
                 visit.who = await self._behind.identity.authenticate(f"Bearer {visit.token}" if visit.token else None)
@@ -80,7 +85,7 @@ class Pages:
         except web.HTTPRequestEntityTooLarge:
             return visit.page("error.html", 413, title="Too large", text="the form is larger than a form may be")
         except JobsphereError as error:
-            status = STATUSES.get(type(error), 500)
+            status = _STATUSES.get(type(error), 500)
             if status >= 500:
                 _log.warning("page failed", path=visit.request.path, error=error.public, **error.context)
             return visit.page("error.html", status, title=_title(status), text=error.public)

@@ -79,7 +79,8 @@ class Visit:
     @property
     def origin(self) -> str:
         """Where the visit comes from, for the audit log."""
-        return f"pages {self.request.remote or ''}".strip()
+        host, port = (self.peername or ("unknown", 0))[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def asked(self, name: str) -> str:
         """A value of the query; empty if it is not there."""

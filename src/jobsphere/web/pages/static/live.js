@@ -37,11 +37,42 @@ part?.addEventListener("click", (event) => {
   if (details?.id) byHand.set(details.id, !details.open); // it opens or closes after the click
 });
 
+// A browser has few connections to one server: pages that nobody looks at leave theirs to the others. It connects
+// again by itself when a stream breaks, but not after a refusal, which a server that stops or starts answers.
+export function whileSeen(open) {
+  let source = null;
+  let ended = false;
+  let wait = 1000;
+  const leave = () => {
+    source?.close();
+    source = null;
+  };
+  const look = () => {
+    if (document.visibilityState !== "visible") leave();
+    else if (!source && !ended) begin();
+  };
+  const begin = () => {
+    source = open(() => { ended = true; leave(); });
+    source.addEventListener("open", () => { wait = 1000; });
+    source.addEventListener("error", () => {
+      if (source?.readyState !== EventSource.CLOSED) return;
+      leave();
+      setTimeout(look, wait);
+      wait = Math.min(wait * 2, 60000);
+    });
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+}
+
 function watch(url) {
-  const source = new EventSource(url);
-  source.addEventListener("message", () => refresh().catch(() => {}));
-  source.addEventListener("end", () => source.close());
-  source.addEventListener("failed", () => { source.close(); refresh().catch(() => {}); });
+  whileSeen((end) => {
+    const source = new EventSource(url);
+    source.addEventListener("message", () => refresh().catch(() => {}));
+    source.addEventListener("end", end);
+    source.addEventListener("failed", () => { end(); refresh().catch(() => {}); });
+    return source;
+  });
 }
 
 function every(seconds) {

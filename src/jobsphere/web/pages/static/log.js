@@ -1,6 +1,7 @@
 // The live log: events of the API to lines that can be chosen, searched and followed.
 
 import { Charts } from "./charts.js";
+import { whileSeen } from "./live.js";
 import { Lines, clean, decode } from "./text.js";
 
 const KEPT = 50000; // lines in memory
@@ -88,20 +89,25 @@ function take(message) {
   }
 }
 
+let offset = "0"; // where to go on after a pause
+
 function start() {
-  const source = new EventSource(root.dataset.events);
-  source.addEventListener("open", () => { state.textContent = "live"; });
-  source.addEventListener("error", () => { if (source.readyState !== EventSource.CLOSED) state.textContent = "connecting again…"; });
-  source.addEventListener("message", (event) => {
-    for (const message of JSON.parse(event.data).logs) take(message);
-    soon();
+  whileSeen((end) => {
+    const source = new EventSource(`${root.dataset.events}?offset=${offset}`);
+    source.addEventListener("open", () => { state.textContent = "live"; });
+    source.addEventListener("error", () => { state.textContent = "connecting again…"; });
+    source.addEventListener("message", (event) => {
+      offset = event.lastEventId;
+      for (const message of JSON.parse(event.data).logs) take(message);
+      soon();
+    });
+    source.addEventListener("end", () => { end(); finish("complete"); });
+    source.addEventListener("failed", (event) => { end(); finish(JSON.parse(event.data).message); });
+    return source;
   });
-  source.addEventListener("end", () => finish(source, "complete"));
-  source.addEventListener("failed", (event) => finish(source, JSON.parse(event.data).message));
 }
 
-function finish(source, words) {
-  source.close();
+function finish(words) {
   for (const lines of Object.values(sources)) lines.end();
   state.textContent = words;
   soon();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import tarfile
 import threading
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import quote
 
+import structlog
 from aiohttp import web
 
 from jobsphere.domain.artifact import Compression, File
@@ -25,6 +25,7 @@ _QUIET_S = 0.5
 """The log of a job that goes on ends, as a file, when nothing comes for so long."""
 _CHUNK = 1 << 18
 _AHEAD = 8
+_log = structlog.get_logger("jobsphere.web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,51 +117,58 @@ async def dataset(visit: Visit) -> web.StreamResponse:
     folder = visit.behind.datasets.folder(found)
     response = _attachment(f"{found.name}.tar", "application/x-tar")
     await response.prepare(visit.request)
-    pipe = _Pipe()
-    packing = threading.Thread(target=_pack, args=(folder, found.name, pipe), daemon=True)
-    packing.start()
+    pipe = _Pipe(asyncio.get_running_loop())
+    threading.Thread(target=_pack, args=(folder, found.name, pipe), daemon=True).start()
     try:
-        while chunk := await asyncio.to_thread(pipe.take):
+        while chunk := await pipe.chunks.get():
             await response.write(chunk)
     finally:
-        pipe.close_reader()
+        pipe.leave()
+    if pipe.broken and visit.request.transport is not None:
+        # Cut off rather than ended: half an archive must not pass for a whole one.
+        visit.request.transport.abort()
     await response.write_eof()
     return response
 
 
 class _Pipe:
-    """Bytes from the thread that packs to the loop that sends; a little ahead, not more."""
+    """Bytes from the thread that packs to the loop that sends; a little ahead, not more. An empty one is the last."""
 
-    def __init__(self) -> None:
-        self._chunks: queue.Queue[bytes] = queue.Queue(_AHEAD)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._left = False
+        self.chunks: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
+        self.broken = False
 
     def write(self, data: bytes) -> int:
-        while not self._left:
-            try:
-                self._chunks.put(data, timeout=0.2)
-            except queue.Full:
-                continue
-            return len(data)
-        raise BrokenPipeError
+        """Pass bytes on, from the thread.
 
-    def take(self) -> bytes:
-        """The next bytes; empty at the end."""
-        return self._chunks.get()
+        Raises:
+            BrokenPipeError: nobody takes them any more.
+        """
+        if self._left:
+            raise BrokenPipeError
+        asyncio.run_coroutine_threadsafe(self.chunks.put(data), self._loop).result()
+        return len(data)
 
-    def end(self) -> None:
-        self.write(b"")
-
-    def close_reader(self) -> None:
-        """Nobody takes any more."""
+    def leave(self) -> None:
+        """Take no more, from the loop; whoever waits for room gets it, and learns it at the next write."""
         self._left = True
+        while not self.chunks.empty():
+            self.chunks.get_nowait()
 
 
 def _pack(folder: Path, name: str, pipe: _Pipe) -> None:
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", pipe), mode="w|", bufsize=_CHUNK) as archive:
-            archive.add(folder, arcname=name)
-        pipe.end()
+        try:
+            with tarfile.open(fileobj=cast("IO[bytes]", pipe), mode="w|", bufsize=_CHUNK) as archive:
+                archive.add(folder, arcname=name)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _log.warning("dataset cannot be packed", folder=str(folder), cause=error.strerror)
+            pipe.broken = True
+        pipe.write(b"")
     except BrokenPipeError:
         return
 
