@@ -26,14 +26,14 @@ spark = wrapper.spark
 print("mode", wrapper.connection_mode.value, "at", wrapper.master_node_host, "context", wrapper.sc is not None)
 print("sum", spark.range(10).selectExpr("sum(id) AS s").collect()[0].s)
 print("partitions", spark.conf.get("spark.sql.shuffle.partitions"))
-print("password", hashlib.sha256(wrapper.session_params["spark.team.password"].encode()).hexdigest())
+print("pin", hashlib.sha256(spark.conf.get("spark.team.pin", "none").encode()).hexdigest())
 print("file", oct(os.stat(os.environ["JOB_DATAPROC_CONNECTION_CONFIG"]).st_mode & 0o777))
 """
 CONFIG = f"""cmd: {sys.executable} job.py
 inputs: [job.py]
 spark: {{connector: %s}}
 """
-PARAMS = ("--param", "spark.sql.shuffle.partitions=7", "--secret-param", "spark.team.password=SPARK_PW")
+PARAMS = ("--param", "spark.sql.shuffle.partitions=7", "--secret-param", "spark.team.pin=SPARK_PIN")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     shown = json.dumps([sys.prefix, sys.base_prefix])
     data = tmp_path_factory.mktemp("spark") / "data"
     with live_server(data, environ={"JOBSPHERE_SANDBOX_READ_ONLY": shown}) as running:
-        jobsphere(data, "secret", "set", "SPARK_PW", value=SECRET.encode())
+        jobsphere(data, "secret", "set", "SPARK_PIN", value=SECRET.encode())
         yield running
 
 
@@ -60,8 +60,8 @@ def files_with(folder: Path, text: str) -> list[Path]:
 
 def told(mode: str, host: str, *, context: bool) -> list[str]:
     """What the script prints."""
-    password = hashlib.sha256(SECRET.encode()).hexdigest()
-    lines = ["sum 45", "partitions 7", f"password {password}", "file 0o600"]
+    pin = hashlib.sha256(SECRET.encode()).hexdigest()
+    lines = ["sum 45", "partitions 7", f"pin {pin}", "file 0o600"]
     return [f"mode {mode} at {host} context {context}", *lines]
 
 
@@ -96,7 +96,7 @@ def test_its_life_by_command(server: LiveServer, tmp_path: Path) -> None:
     shown = json.loads(jobsphere(data, "spark", "show", "mine"))
     assert (shown["id"], shown["mode"], shown["host"]) == (connector, "SPARK_CONNECT", "spark.example:15002")
     assert shown["params"] == {"spark.sql.shuffle.partitions": "7"}
-    assert shown["secret_params"] == {"spark.team.password": "SPARK_PW"}
+    assert shown["secret_params"] == {"spark.team.pin": "SPARK_PIN"}
     assert shown in json.loads(jobsphere(data, "spark", "list", "--json"))
 
     use = f"spark: {{connector: {connector}}}\n"
