@@ -24,6 +24,7 @@ from jobsphere.api.rest.inside import call_inside
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.job import Argument, EnvironmentSpec, JobSpec
 from jobsphere.domain.resource import Subject
+from jobsphere.domain.resources import SparkConnector
 from jobsphere.service.audit import Audit
 from jobsphere.service.board import Board
 from jobsphere.store.finding import MemoryJobFinder
@@ -211,6 +212,15 @@ async def test_a_secret_goes_in_and_never_comes_out(site: Site) -> None:
         ("secret set", "KEY"),
         ("secret delete", "KEY"),
     ]
+
+
+async def test_a_spark_is_shown_without_its_parameters(site: Site) -> None:
+    connector = SparkConnector(host="spark.example:15002", params=(("spark.pin", "hush"),))
+    calc = await site.rpcs.world.sparks.add(WHO, PROJECT, "calc", connector)
+    _, page, _ = await site.get(f"/projects/{PROJECT}/resources", site.caller("viewer"))
+    assert "SPARK_CONNECT at spark.example:15002" in page
+    assert calc.id in page
+    assert "hush" not in page
 
 
 async def test_variables_of_a_job_show_without_their_values(site: Site) -> None:
