@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.world import NOW, PROJECT, WHO, World, a_file, a_spec, attempt
 
+from jobsphere.domain.access import Scope
+from jobsphere.domain.accounts import Account, AccountKind
 from jobsphere.domain.artifact import FileDesc
-from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError
+from jobsphere.domain.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from jobsphere.domain.job import EnvironmentSpec, JobStatus, Phase
-from jobsphere.domain.resource import Project
+from jobsphere.domain.resource import Project, Subject
 from jobsphere.domain.resources import SparkConnector
 from jobsphere.domain.spark import SPARK_FILE, SparkMode, SparkPlan
+from jobsphere.service.grants import Grant
 
 OTHER = "q" * 20
 PARAMS = (("spark.sql.shuffle.partitions", "8"),)
@@ -141,3 +151,22 @@ async def test_a_used_one_stays_and_one_that_is_gone_at_the_launch_fails_the_job
     await world.jobs.execute(WHO, waiting.id)
     waiting = await world.reconcile(waiting)
     assert (waiting.status, waiting.failure and waiting.failure.phase) == (JobStatus.ERROR, Phase.STAGE)
+
+
+@pytest.mark.parametrize(
+    ("role", "views", "changes"),
+    [("", False, False), ("viewer", True, False), ("developer", True, False), ("editor", True, True)],
+)
+async def test_who_may_see_and_change_them(world: World, role: str, views: bool, changes: bool) -> None:
+    await world.accounts.add_account(Account("id-bob", "bob", AccountKind.USER, NOW, WHO.id))
+    if role:
+        grant = Grant(f"datasphere.community-projects.{role}", "id-bob")
+        await world.grants.update(WHO, Scope.PROJECT, PROJECT, [grant], [])
+    bob, refused = Subject("id-bob", "bob"), (NotFoundError, PermissionDeniedError)
+    team = await world.sparks.add(WHO, PROJECT, "team", BODY)
+    with nullcontext() if views else pytest.raises(refused):
+        assert await world.sparks.all(bob, PROJECT) == [team]
+    with nullcontext() if changes else pytest.raises(refused):
+        await world.sparks.add(bob, PROJECT, "more", BODY)
+    with nullcontext() if changes else pytest.raises(refused):
+        await world.sparks.delete(bob, PROJECT, "team")
