@@ -17,6 +17,7 @@ demo: setup ## Run an example job on a private server
 	@$(BIN)/jobsphere demo
 
 test: lint packages ## Lint, then all tests, the fast ones first
+	@tools/setup.sh --group spark
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-fast: setup ## Only the tests that start no server
@@ -39,6 +40,7 @@ bench: setup ## Measure this project beside peers and limits; prints ratios
 	@$(BIN)/python -m benchmarks
 
 soak: setup packages ## The long sweeps, whole
+	@tools/setup.sh --group spark
 	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
 
 docs: setup ## Build the documentation into site/

@@ -46,8 +46,8 @@ def test_applied_used_written_back_and_changed(tmp_path: Path) -> None:
 
         would = apply("-f", str(file), "--dry-run", code=2)
         assert "+ secret forecasting/demand/API_TOKEN\n    value: (the variable API_TOKEN)\n" in would
-        assert would.endswith("\n12 to add.\n")
-        assert apply("-f", str(file)).endswith("\n12 done.\n")
+        assert would.endswith("\n13 to add.\n")
+        assert apply("-f", str(file)).endswith("\n13 done.\n")
         projects = json.loads(jobsphere(data, "project", "list", "--json"))
         project = next(p["id"] for p in projects if p["name"] == "demand")
         (prices,) = json.loads(jobsphere(data, "dataset", "list", "--json", "--project", project))

@@ -41,6 +41,8 @@ communities:
           prices: {folder: prices, labels: {of: prices}}
         s3:
           lake: {bucket: lake, endpoint: "http://127.0.0.1:9", access-key-secret: KEY, secret-key-secret: TOKEN}
+        spark:
+          calc: {host: "127.0.0.1:9", params: {spark.app.name: demand}, secret-params: {spark.password: TOKEN}}
 """
 
 
@@ -72,12 +74,12 @@ async def apply(
 
 async def test_applied_once_there_is_nothing_left_to_do_and_its_values_are_nowhere_in_clear(base: Path) -> None:
     wanted = await apply(base, FILE, dry_run=True)
-    assert len(wanted) == 12
+    assert len(wanted) == 13
     assert await apply(base, FILE) == wanted
     assert await apply(base, FILE, dry_run=True) == []
     found = await desk.read(base / "data", lambda d, who: d.audit.find(who, AuditQuery()))
-    assert [row.action for row in found] == ["jobsphere apply add"] * 12
-    assert "kind=S3-connector path=team/demand/lake" in found[0].target
+    assert [row.action for row in found] == ["jobsphere apply add"] * 13
+    assert "kind=Spark-connector path=team/demand/calc" in found[0].target
     texts = {p: p.read_bytes() for p in (base / "data").rglob("*") if p.is_file()}
     assert [p for p, text in texts.items() if PLANTED.encode() in text] == []
 
@@ -103,7 +105,7 @@ async def test_what_is_changed_keeps_its_id_and_nothing_else_is_touched(
     monkeypatch.setenv("APPLY_TOKEN", "another")
     (base / "prices" / "p.csv").write_text("3,4\n")
     text = FILE.replace("lake, endp", "sea, endp").replace("3.11", "3.13").replace("forecasts", "sales")
-    text = text.replace('cost: "7"', 'cost: "8"')
+    text = text.replace('cost: "7"', 'cost: "8"').replace("app.name: demand", "app.name: sales")
     assert await apply(base, text) == [
         "~ community team",
         "~ project team/demand",
@@ -111,6 +113,7 @@ async def test_what_is_changed_keeps_its_id_and_nothing_else_is_touched(
         "~ image team/demand/base",
         "± dataset team/demand/prices",
         "~ S3 connector team/demand/lake",
+        "~ Spark connector team/demand/calc",
     ]
     assert await apply(base, text) == []
     (sea,) = await resources.list_connectors(base / "data", project.id)
@@ -164,9 +167,16 @@ async def test_a_step_that_fails_says_where_to_go_on(base: Path) -> None:
 
 async def test_prune_removes_what_the_sections_do_not_name(base: Path) -> None:
     await apply(base, FILE)
-    less = FILE.replace("          KEY: {file: key}\n", "").split("        datasets:")[0] + "        s3: {}\n"
+    less = (
+        FILE.replace("          KEY: {file: key}\n", "").split("        datasets:")[0]
+        + "        s3: {}\n        spark: {}\n"
+    )
     assert await apply(base, less, dry_run=True) == []
-    assert await apply(base, less, prune=True) == ["- S3 connector team/demand/lake", "- secret team/demand/KEY"]
+    assert await apply(base, less, prune=True) == [
+        "- Spark connector team/demand/calc",
+        "- S3 connector team/demand/lake",
+        "- secret team/demand/KEY",
+    ]
     gone = "users: {}\ncommunities: {}\n"
     removed = await apply(base, gone, prune=True)
     assert removed[-2:] == ["- user ann", "- user nightly"]

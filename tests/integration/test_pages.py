@@ -24,6 +24,7 @@ from jobsphere.api.rest.inside import call_inside
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.job import Argument, EnvironmentSpec, JobSpec
 from jobsphere.domain.resource import Subject
+from jobsphere.domain.resources import SparkConnector
 from jobsphere.service.audit import Audit
 from jobsphere.service.board import Board
 from jobsphere.service.guesses import AT_ONCE
@@ -102,7 +103,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         board = Board(world.store, MemoryJobFinder(memory), world.access, world.accounts, world.types)
         behind = Behind(
             running.server._services.identity, board, world.logs, world.communities,
-            world.secrets, world.image_resources, world.datasets, world.connectors,
+            world.secrets, world.image_resources, world.datasets, world.connectors, world.sparks,
             Audit(running.audit, world.clock), call, audit, lambda: [Built()], 50 * GIB, b"s" * 32, True,
         )  # fmt: skip
         listening = socket.create_server(("127.0.0.1", 0))
@@ -222,6 +223,15 @@ async def test_a_secret_goes_in_and_never_comes_out(site: Site) -> None:
         ("secret set", "KEY"),
         ("secret delete", "KEY"),
     ]
+
+
+async def test_a_spark_is_shown_without_its_parameters(site: Site) -> None:
+    connector = SparkConnector(host="spark.example:15002", params=(("spark.pin", "hush"),))
+    calc = await site.rpcs.world.sparks.add(WHO, PROJECT, "calc", connector)
+    _, page, _ = await site.get(f"/projects/{PROJECT}/resources", site.caller("viewer"))
+    assert "SPARK_CONNECT at spark.example:15002" in page
+    assert calc.id in page
+    assert "hush" not in page
 
 
 async def test_variables_of_a_job_show_without_their_values(site: Site) -> None:

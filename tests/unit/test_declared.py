@@ -42,6 +42,7 @@ KINDS = (
             "folder": Field(Shape.FOLDER, on_change=OnChange.REPLACE),
         },
     ),
+    Kind("spark", "sparks", "box", {"by": Field(Shape.LABELS, names="secret")}),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 VARIABLE = Reference("V")
@@ -166,6 +167,16 @@ def test_what_a_job_made_is_never_pruned() -> None:
     assert planned.kept == ((Key("box", ("b",)), "image b/i needs it"),)
 
 
+def test_labels_may_name_things_by_their_values() -> None:
+    spark = replace(entry("spark", "b", "s", by=(("k", "there"), ("l", "gone"))), lines={"": 1, "by": 2})
+    there = whole(entry("box", "b"), entry("secret", "b", "there", value=VARIABLE))
+    (found,) = problems(KINDS, Declared((spark,)), there)
+    assert (found.line, found.text) == (
+        2,
+        "spark b/s: there is no secret b/gone, neither in the file nor on the server",
+    )
+
+
 NAMES = st.sampled_from("ab")
 REFERENCES = st.sampled_from([VARIABLE, Reference(file="f")])
 
@@ -185,6 +196,8 @@ def things(draw: st.DrawFn, present: bool) -> list[Entry]:
             add(entry("secret", box, name, value=draw(REFERENCES)))
             if draw(st.booleans()):
                 add(entry("image", box, draw(NAMES), by=name, folder=draw(NAMES)))
+            if draw(st.booleans()):
+                add(entry("spark", box, draw(NAMES), by=(("k", name),)))
         for user in draw(st.sets(NAMES)):
             add(entry("user", user))
             add(entry("box role", box, user, "r"))

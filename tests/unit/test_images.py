@@ -15,10 +15,8 @@ from jobsphere.domain.errors import (
     InvalidArgumentError,
     JobsphereError,
     UnavailableError,
-    UnsupportedError,
 )
 from jobsphere.domain.job import Attempt, DockerImageSpec, EnvironmentSpec, JobSpec, PipOptions, PythonEnv
-from jobsphere.domain.support import check_supported
 from jobsphere.engine.provisions import Provision
 from jobsphere.engine.reconciler import plan_of
 from jobsphere.runner import images
@@ -106,12 +104,6 @@ def test_what_cannot_be_is_refused_without_showing_it(image, words):
     with pytest.raises(InvalidArgumentError, match=words) as caught:
         limits.check_spec(spec(EnvironmentSpec(docker_image_spec=image)))
     assert "planted" not in str(caught.value)
-
-
-def test_what_is_not_there_yet_is_refused():
-    with pytest.raises(UnsupportedError, match="does not have"):
-        check_supported(replace(spec(BY_ID), spark_connector_id="s"))
-    check_supported(spec(replace(BY_ID, python_env=PythonEnv(python_version="3.11", requirements=("numpy",)))))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobsphere.domain.access import ROLES, Scope
 from jobsphere.domain.declared import STORED, Entry, Key, Reference, Value, merged
 from jobsphere.resourcefile import MAX_CHARS, read, write
-from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind
+from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind, SparkKind
 from jobsphere.service.declared_teams import CommunityKind, ProjectKind, Users, role_kind
 
 KINDS = (
@@ -22,6 +22,7 @@ KINDS = (
     ImageKind.kind,
     DatasetKind.kind,
     S3Kind.kind,
+    SparkKind.kind,
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -130,6 +131,8 @@ LABELS = st.dictionaries(NAME, TEXT, max_size=2).map(lambda d: tuple(sorted(d.it
 FIELDS: dict[str, st.SearchStrategy[Value]] = {
     "labels": LABELS,
     "quota": LABELS,
+    "params": LABELS,
+    "secret-params": LABELS,
     "service-account": st.booleans(),
     "read-write": st.booleans(),
     "password": st.sampled_from([Reference(), STORED]),
@@ -153,7 +156,7 @@ def servers(draw: st.DrawFn) -> list[Entry]:
             add("community role", team, draw(NAME), role)
         for project in draw(st.sets(NAME, max_size=2)):
             add("project", team, project)
-            for kind in ("secret", "image", "dataset", "S3 connector"):
+            for kind in ("secret", "image", "dataset", "S3 connector", "Spark connector"):
                 for name in draw(st.sets(NAME, max_size=2)):
                     add(kind, team, project, name)
     return found

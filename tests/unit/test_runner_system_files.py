@@ -33,6 +33,16 @@ def test_it_has_what_programs_need_and_nothing_private(tmp_path: Path, etc: Path
     assert "jobsphere:x:1000" in (folder / "passwd").read_text()
 
 
+def test_a_job_can_look_up_its_own_hosts_name(tmp_path: Path, etc: Path) -> None:
+    (etc / "hosts").write_bytes(b"127.0.0.1 localhost # \xff")
+    (etc / "hosts").chmod(0o444)
+    folder = Path(system_files(str(tmp_path), str(etc)))
+    assert (folder / "hosts").read_bytes() == b"127.0.0.1 localhost # \xff\n127.0.0.1 job\n"
+
+    (etc / "hosts").unlink()
+    assert Path(system_files(str(tmp_path), str(etc)), "hosts").read_text() == "127.0.0.1 job\n"
+
+
 def test_it_is_made_once_and_anew_when_the_host_changes(tmp_path: Path, etc: Path) -> None:
     first = system_files(str(tmp_path), str(etc))
     assert system_files(str(tmp_path), str(etc)) == first

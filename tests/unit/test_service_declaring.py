@@ -11,9 +11,10 @@ from jobsphere.domain.access import Scope
 from jobsphere.domain.declared import Declared, Entry, Key, Plan, Reference
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.resource import Subject
-from jobsphere.domain.resources import S3Connector
+from jobsphere.domain.resources import S3Connector, SparkConnector
+from jobsphere.domain.spark import SparkMode
 from jobsphere.service.accounts import Accounts
-from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind
+from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind, SparkKind
 from jobsphere.service.declared_teams import CommunityKind, ProjectKind, Roles, Users
 from jobsphere.service.declaring import Declaring, Hand, Places
 
@@ -37,6 +38,7 @@ def declaring(world: World) -> Declaring:
         ImageKind(world.image_resources, world.secrets, places, read),
         DatasetKind(world.datasets, places),
         S3Kind(world.connectors, world.secrets, places),
+        SparkKind(world.sparks, world.secrets, places),
     ]
     return Declaring(hands, read)
 
@@ -95,6 +97,33 @@ async def test_a_secret_named_by_its_id_is_shown_by_its_name(world: World) -> No
     await world.connectors.add(WHO, PROJECT, "lake", body)
     (lake,) = [e for e in await declaring(world).present(OPERATOR) if e.key.kind == "S3 connector"]
     assert (lake.fields["access-key-secret"], lake.fields["secret-key-secret"]) == ("AK", "SK")
+
+
+async def test_a_spark_is_declared_with_its_mode_in_either_spelling(world: World) -> None:
+    secret = await world.secrets.set(WHO, PROJECT, "PW", "x")
+    body = SparkConnector(SparkMode.CONTEXT, "h", (("b", "2"), ("a", "1")), (("p", secret.id),))
+    await world.sparks.add(WHO, PROJECT, "calc", body)
+    path, declares = await place(world), declaring(world)
+    (there,) = [e for e in await declares.present(OPERATOR) if e.key.kind == "Spark connector"]
+    assert there.fields == {
+        "mode": "context",
+        "host": "h",
+        "params": (("a", "1"), ("b", "2")),
+        "secret-params": (("p", "PW"),),
+    }
+
+    def file(mode: str) -> Declared:
+        return Declared((Entry(Key("Spark connector", (*path, "calc")), {"mode": mode}, {"": 3, "mode": 4}),))
+
+    for same in ("context", "SPARK_CONTEXT", "Context"):
+        assert await declares.plan(OPERATOR, file(same), prune=False) == (Plan(), [], [])
+    planned, _, _ = await declares.plan(OPERATOR, file("local"), prune=False)
+    (step,) = planned.steps
+    assert step.changes() == [("mode", "context", "local")]
+    await declares.take(OPERATOR, step)
+    assert (await world.sparks.find(WHO, PROJECT, "calc")).body.mode is SparkMode.LOCAL
+    _, problems, _ = await declares.plan(OPERATOR, file("yarn"), prune=False)
+    assert "mode: there is no 'yarn'; there are: connect, context, local" in problems[0].text
 
 
 async def test_what_comes_into_use_after_the_plan_stops_the_step(world: World, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from jobsphere.domain.errors import (
     JobsphereError,
     NotFoundError,
     UnavailableError,
-    UnsupportedError,
 )
 from jobsphere.domain.job import Argument, EnvironmentSpec, GracefulShutdown, JobStatus
 from jobsphere.domain.operation import OperationKind
@@ -226,12 +225,6 @@ async def test_unknown_jobs_and_projects_are_not_found(world: World) -> None:
     ):
         with pytest.raises(NotFoundError):
             await call
-
-
-@pytest.mark.parametrize("more", [{"spark_connector_id": "s"}])
-async def test_what_is_not_there_yet_is_refused_by_name(world: World, more: dict[str, object]) -> None:
-    with pytest.raises(UnsupportedError, match=r"S3|[Ss]park"):
-        await world.created(a_spec(**more))
 
 
 async def test_a_fork_keeps_what_is_not_overridden(world: World) -> None:

@@ -49,6 +49,7 @@ from jobsphere.service.projects import Projects
 from jobsphere.service.quotas import Quotas
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
+from jobsphere.service.sparks import Sparks
 from jobsphere.store.failing import FailingJobStore, FailingResourceStore
 from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
@@ -183,6 +184,7 @@ class World:
         self.dataset_files = LocalDatasets(folder / "datasets")
         self.datasets = Datasets(self.backing, self.dataset_files)
         self.connectors = Connectors(self.backing)
+        self.sparks = Sparks(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
         self.types = node_for(places)
         self.quotas = Quotas(quota, self.store, MemoryJobCounts(memory), self.blobs, self.resources)

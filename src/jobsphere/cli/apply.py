@@ -28,7 +28,7 @@ def apply(
     prune: Annotated[bool, Parameter(negative="")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make what a file declares: users, communities, projects, roles, secrets, images, datasets, S3 connectors.
+    """Make what a file declares: users, communities, projects, roles, secrets, images, datasets, connectors.
 
     The file is checked as a whole first, and every error is told with its line. Then each step that is needed is done,
     in an order that fits, and written to the audit log; after an interruption apply the file again. What the file does

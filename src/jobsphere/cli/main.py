@@ -26,6 +26,7 @@ from jobsphere.cli.project import app as project
 from jobsphere.cli.run import fork, run
 from jobsphere.cli.s3 import app as s3
 from jobsphere.cli.secret import app as secret
+from jobsphere.cli.spark import app as spark
 from jobsphere.cli.token import app as token
 from jobsphere.cli.up import up
 from jobsphere.cli.user import app as user
@@ -46,7 +47,7 @@ New here? `jobsphere demo` runs an example job and shows what happens.""",
 _GROUPS: dict[str, tuple[App | Callable[..., None], ...]] = {
     "Server": (up, demo, client_env, apply, export, audit, backup, restore, doctor),
     "Jobs": (run, jobs, logs, cancel, fork, files),
-    "Resources and people": (project, secret, image, dataset, s3, environments, community, user, token),
+    "Resources and people": (project, secret, image, dataset, s3, spark, environments, community, user, token),
 }
 for group, commands in _GROUPS.items():
     for command in commands:

@@ -15,6 +15,7 @@ from jobsphere.domain.capacity import Limits
 from jobsphere.domain.command import DatasetPlace, OutputPlace, Placement
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import OutputDatasetDesc, Phase
+from jobsphere.domain.spark import SparkPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class AttemptPlan:
     s3_mounts: tuple[S3Mount, ...] = ()
     s3_mode: S3Mode = S3Mode.AUTO
     datasets: tuple[DatasetPlace, ...] = ()
+    spark: SparkPlan | None = None
 
 
 class EndReason(StrEnum):

@@ -66,7 +66,8 @@ class OnChange(Enum):
 class Field:
     """One field of a kind.
 
-    ``names``: it names a thing of that kind in the same project. ``instead_of``: the other field goes when it is set.
+    ``names``: it names a thing of that kind in the same project; labels do by their values.
+    ``instead_of``: the other field goes when it is set.
     """
 
     shape: Shape = Shape.TEXT
@@ -217,7 +218,7 @@ def problems(kinds: Sequence[Kind], declared: Declared, present: Iterable[Entry]
                 found.append(Problem(line, f"{entry.key}: {name} cannot be changed; remove it first, then apply this"))
         for key in uses(kind, entry):
             if key not in known:
-                line = next((entry.lines[n] for n, v in entry.fields.items() if v == key.path[-1]), 0)
+                line = next((entry.lines[n] for n, v in entry.fields.items() if key.path[-1] in _named(v)), 0)
                 text = f"{entry.key}: there is no {key}, neither in the file nor on the server"
                 found.append(Problem(line or entry.lines.get("", 0), text))
     return found
@@ -227,8 +228,15 @@ def uses(kind: Kind, entry: Entry) -> list[Key]:
     """The things that it names: with one of them gone it would be broken."""
     if kind.grant:
         return [Key("user", entry.key.path[-2:-1])]
-    named = ((of.names, entry.fields.get(name)) for name, of in kind.fields.items() if of.names)
-    return [Key(names, (*entry.key.path[:-1], value)) for names, value in named if isinstance(value, str) and value]
+    named = ((of.names, _named(entry.fields.get(name, ""))) for name, of in kind.fields.items() if of.names)
+    return [Key(names, (*entry.key.path[:-1], value)) for names, values in named for value in values]
+
+
+def _named(value: Value) -> list[str]:
+    """The names in a field that names things."""
+    if isinstance(value, tuple):
+        return [text for _, text in value]
+    return [value] if isinstance(value, str) and value else []
 
 
 def parent_of(kind: Kind, key: Key) -> Key:

@@ -14,8 +14,9 @@ from jobsphere.domain.artifact import File, FileDesc
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.command import normalised, stays_inside
 from jobsphere.domain.errors import InvalidArgumentError
-from jobsphere.domain.image import complete
+from jobsphere.domain.image import complete, has_image
 from jobsphere.domain.job import DockerImageSpec, JobSpec, OutputDatasetDesc
+from jobsphere.domain.spark import SPARK_FILE
 from jobsphere.domain.text import has_controls
 
 MAX_FILE_BYTES = 5 * GIB
@@ -72,6 +73,7 @@ def check_spec(spec: JobSpec) -> None:
     _check_environment(spec)
     _check_shutdown(spec)
     _check_storage(spec)
+    _check_spark(spec)
 
 
 def _refuse(where: str, what: str) -> None:
@@ -233,6 +235,21 @@ def _check_shutdown(spec: JobSpec) -> None:
         )
     if graceful.timeout_s is not None and not 0 <= graceful.timeout_s <= MAX_GRACE.total_seconds():
         _refuse("graceful_shutdown_parameters.timeout", f"must be between 0 and {MAX_GRACE.days} days")
+
+
+def _check_spark(spec: JobSpec) -> None:
+    """The connection file is the server's: it may hold secrets, which are in no input and in no output."""
+    if not spec.spark_connector_id:
+        return
+    _check_ids("spark_parameters.connector_id", (spec.spark_connector_id,))
+    if has_image(spec):
+        _refuse("spark_parameters", "a job with a Spark connector cannot choose a Docker image; leave out one of them")
+    for where, paths in (
+        ("input_files", [f.desc.path for f in spec.input_files]),
+        ("output_files", [d.path for d in spec.output_files]),
+    ):
+        if any(normalised(path).split("/")[0] == SPARK_FILE for path in paths):
+            _refuse(where, f"{SPARK_FILE!r} is where a job with a Spark connector has its connection file")
 
 
 def _check_storage(spec: JobSpec) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
-from jobsphere.domain.resources import B, Dataset, Resource, S3Connector, Secret
+from jobsphere.domain.resources import B, Dataset, Resource, S3Connector, Secret, SparkConnector
 
 
 class ResourceStore(Protocol):
@@ -164,6 +164,16 @@ async def find_connector(resources: ResourceStore, project_id: str, connector_id
             f"`jobsphere s3 activate {found.name} --project {project_id}` makes it so"
         )
     return found
+
+
+async def find_spark(resources: ResourceStore, project_id: str, connector_id: str) -> Resource[SparkConnector]:
+    """The project's Spark connector of that id.
+
+    Raises:
+        FailedPreconditionError: it has none; what to do.
+    """
+    where = "spark_parameters.connector_id"
+    return await _find(resources, SparkConnector, project_id, connector_id, where, "spark")
 
 
 async def sealed_secret(resources: ResourceStore, project_id: str, named: str, where: str) -> str:

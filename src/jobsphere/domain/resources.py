@@ -11,6 +11,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
 from jobsphere.domain.job import Job
+from jobsphere.domain.spark import SparkMode
 
 MAX_OF_KIND = 100
 """How many resources of one kind a project may have."""
@@ -82,7 +83,22 @@ class S3Connector:
     active: bool = True
 
 
-Body = Secret | DockerImage | Dataset | S3Connector
+@dataclass(frozen=True, slots=True)
+class SparkConnector:
+    """A Spark for jobs' sessions. ``host`` is ``name:port``, with what else stands in a Spark Connect URL.
+
+    ``secret_params`` are session parameters whose values are those of the project's secrets that are named there.
+    """
+
+    KIND: ClassVar[str] = "Spark connector"
+
+    mode: SparkMode = SparkMode.CONNECT
+    host: str = ""
+    params: tuple[tuple[str, str], ...] = ()
+    secret_params: tuple[tuple[str, str], ...] = ()
+
+
+Body = Secret | DockerImage | Dataset | S3Connector | SparkConnector
 B = TypeVar("B", bound=Body)
 
 

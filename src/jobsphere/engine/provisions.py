@@ -12,8 +12,16 @@ from jobsphere.domain.errors import CorruptedError, FailedPreconditionError, Job
 from jobsphere.domain.job import Job, Phase
 from jobsphere.domain.limits import PROJECT_HOME
 from jobsphere.domain.ports import Images
-from jobsphere.domain.resource_ports import DatasetFiles, ResourceStore, find_connector, find_dataset, sealed_secret
+from jobsphere.domain.resource_ports import (
+    DatasetFiles,
+    ResourceStore,
+    find_connector,
+    find_dataset,
+    find_spark,
+    sealed_secret,
+)
 from jobsphere.domain.resources import Secret
+from jobsphere.domain.spark import SparkPlan
 
 _FOR_GOOD = (FailedPreconditionError, NotFoundError, CorruptedError)
 
@@ -28,6 +36,7 @@ class Provision:
     mounts: tuple[Mount, ...] = ()
     s3_mounts: tuple[S3Mount, ...] = ()
     s3_mode: S3Mode = S3Mode.AUTO
+    spark: SparkPlan | None = None
 
 
 class ProvisionError(Exception):
@@ -84,9 +93,10 @@ class Provisioner:
         try:
             mounts = [mount async for mount in self._mounts(job)]
             buckets = [await self._bucket(job, connector_id) for connector_id in job.spec.s3_mount_ids]
+            spark = await self._spark(job)
         except _FOR_GOOD as error:
             raise ProvisionError(Phase.STAGE, error) from error
-        return Provision(image, secrets, self._mask_secrets, tuple(mounts), tuple(buckets), self._s3_mode)
+        return Provision(image, secrets, self._mask_secrets, tuple(mounts), tuple(buckets), self._s3_mode, spark)
 
     async def _mounts(self, job: Job) -> AsyncIterator[Mount]:
         for dataset_id in job.spec.dataset_ids:
@@ -115,6 +125,17 @@ class Provisioner:
             secret,
             body.read_only,
         )
+
+    async def _spark(self, job: Job) -> SparkPlan | None:
+        if not job.spec.spark_connector_id:
+            return None
+        connector = await find_spark(self._resources, job.project_id, job.spec.spark_connector_id)
+        body, where = connector.body, f"Spark connector {connector.name!r}"
+        sealed = [
+            (param, await sealed_secret(self._resources, job.project_id, secret, where))
+            for param, secret in body.secret_params
+        ]
+        return SparkPlan(connector.name, body.mode, body.host, body.params, tuple(sealed))
 
     async def _secrets(self, job: Job) -> tuple[tuple[str, str], ...]:
         """All of the project's but those that the job sets a variable of its own for."""

@@ -52,6 +52,7 @@ def plan_of(job: Job, attempt: Attempt, sandbox: SandboxPlan | None, provision: 
         mounts=provision.mounts,
         s3_mounts=provision.s3_mounts,
         s3_mode=provision.s3_mode,
+        spark=provision.spark,
         datasets=layout.datasets,
     )
 

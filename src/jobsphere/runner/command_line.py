@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Mapping
 
 from jobsphere.domain.attempt import AttemptPlan, Mount
-from jobsphere.domain.command import MODULES, substitute
+from jobsphere.domain.command import MODULES, WORK, substitute
+from jobsphere.domain.spark import SPARK_FILE, SPARK_VARIABLE
 from jobsphere.runner.gpus import visible_gpus
 from jobsphere.runner.processes import ATTEMPT_VARIABLE
 
@@ -58,6 +59,8 @@ def program_environment(
         variables["VIRTUAL_ENV"] = prefix
     if any(p.target == MODULES for p in plan.inputs):
         variables["PYTHONPATH"] = posixpath.join(root, MODULES)
+    if plan.spark is not None:
+        variables[SPARK_VARIABLE] = posixpath.join(root, WORK, SPARK_FILE)
     # Not the user's to change: leftovers are found by the id, and a GPU is one job's.
     fixed = {ATTEMPT_VARIABLE: mark}
     if plan.limits is not None:

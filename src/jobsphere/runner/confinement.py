@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,6 +26,14 @@ class Command:
     environment: Mapping[str, str] = field(repr=False)
     cwd: str
     descriptors: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateFile:
+    """A file for the program's user only (0600). ``target`` is relative to the job's root; ``text`` holds secrets."""
+
+    target: str
+    text: str = field(repr=False)
 
 
 class Confinement(Protocol):
@@ -57,14 +66,20 @@ class Confinement(Protocol):
 
 
 class Unconfined:
-    """No fence: the program is a process of this host like any other, with the server user's rights."""
+    """No fence: the program is a process of this host like any other, with the server user's rights.
 
-    def __init__(self, root: str) -> None:
+    ``files`` lie on the disk from the start of the program to its end; of a lost attempt only their targets count.
+    """
+
+    def __init__(self, root: str, files: Sequence[PrivateFile] = ()) -> None:
         self.root = root
+        self._files = files
         self.seen_as: Mapping[str, str] = {root: "", os.path.realpath(root): ""}
 
     def command(self, argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Command:
         """The program itself."""
+        for file in self._files:
+            self._write(file)
         return Command(tuple(argv), environment, cwd)
 
     def seen(self, mount: Mount) -> str:
@@ -76,8 +91,17 @@ class Unconfined:
         os.killpg(pid, number)
 
     def end(self) -> None:
-        """All that it started are descendants of the supervisor."""
+        """All that it started are descendants of the supervisor; its private files go."""
+        for file in self._files:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.root, file.target))
 
     def verdict(self) -> str:
         """Nobody here ends it from outside."""
         return ""
+
+    def _write(self, file: PrivateFile) -> None:
+        path = os.path.join(self.root, file.target)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "w") as opened:
+            opened.write(file.text)

@@ -58,7 +58,9 @@ class _Pipe:
 
 
 class Program:
-    """The program of one attempt, from its start to the end of its whole tree. ``secrets`` are variables of it.
+    """The program of one attempt, from its start to the end of its whole tree.
+
+    ``secrets`` are variables of it, ``hidden`` more values that a masked log does not show.
 
     Raises (making one):
         StepError: it could not be started.
@@ -71,9 +73,11 @@ class Program:
         confinement: Confinement,
         group: Group,
         secrets: Mapping[str, str] | None = None,
+        hidden: Sequence[str] = (),
     ) -> None:
         self._bench = bench
         self._secrets = secrets or {}
+        self._hidden = (*self._secrets.values(), *hidden)
         self._confinement = confinement
         self._group = group
         self._poll, self._calm = select.poll(), select.poll()
@@ -187,6 +191,8 @@ class Program:
         except (OSError, ValueError) as error:
             os.close(out)
             os.close(err)
+            with suppress(OSError):  # why it did not start is the word that counts
+                self._confinement.end()
             what = getattr(error, "strerror", None) or str(error)
             raise StepError(Phase.RUN, f"The program could not be started: {what}") from error
         finally:
@@ -198,7 +204,7 @@ class Program:
         return pid
 
     def _masker(self) -> Masker | None:
-        return Masker(self._secrets.values()) if self._secrets and self._bench.plan.mask_secrets else None
+        return Masker(self._hidden) if self._hidden and self._bench.plan.mask_secrets else None
 
     def _add(self, pipe: _Pipe) -> None:
         self._pipes[pipe.fd] = pipe

@@ -25,10 +25,10 @@ from pathlib import Path
 
 from jobsphere.domain.attempt import Mount, SandboxPlan
 from jobsphere.runner.archive import is_inside
-from jobsphere.runner.confinement import Command
+from jobsphere.runner.confinement import Command, PrivateFile
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, child_of, signal_group
 from jobsphere.runner.rundir import ROOT_DIRECTORIES
-from jobsphere.runner.system_files import USER_ID, system_files
+from jobsphere.runner.system_files import HOSTNAME, USER_ID, system_files
 
 ROOT = "/job"
 PROGRAM = "bwrap"
@@ -41,7 +41,7 @@ _GPU_CONTROLS = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"
 _INSTALLATION = ("bin", "lib", "lib64", "include")
 NAMESPACES = (
     "--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--unshare-pid", "--unshare-ipc", "--unshare-uts",
-    "--unshare-cgroup-try", "--hostname", "job", "--cap-drop", "ALL", "--die-with-parent", "--new-session",
+    "--unshare-cgroup-try", "--hostname", HOSTNAME, "--cap-drop", "ALL", "--die-with-parent", "--new-session",
 )  # fmt: skip
 
 
@@ -81,6 +81,7 @@ class Sandbox:
         gpus: The indices of the GPUs that are its own; None: all.
         devices: Where this host's device nodes are.
         mounts: More folders that it sees below its root.
+        files: Files that are in no folder of this host: they are in memory, and end with the sandbox.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Sandbox:
         gpus: tuple[int, ...] | None = None,
         devices: str = _DEVICES,
         mounts: Sequence[Mount] = (),
+        files: Sequence[PrivateFile] = (),
     ) -> None:
         self.root = ROOT
         self.seen_as: Mapping[str, str] = {ROOT: "", "/tmp": "tmp"}  # noqa: S108 - the program's own
@@ -100,6 +102,7 @@ class Sandbox:
         self._data_folder = data_folder
         self._prefix = prefix
         self._mounts = mounts
+        self._files = files
         self._gpus = gpus
         self._devices = devices
 
@@ -110,13 +113,15 @@ class Sandbox:
         """
         options = [*NAMESPACES, *_system_mounts(), *self._etc_mounts(), *self._job_mounts(), *self._read_only_mounts()]
         options += ["--proc", "/proc", *_kernel_mounts(), "--dev", "/dev", *_device_mounts(self._gpus, self._devices)]
+        files = [(_in_memory(file.text), f"{ROOT}/{file.target}") for file in self._files]
+        options += [word for fd, path in files for word in ("--perms", "0600", "--ro-bind-data", str(fd), path)]
         if not self._plan.network:
             options.append("--unshare-net")
         variables = [word for pair in environment.items() for word in ("--setenv", *pair)]
         told = _in_memory("".join(f"{word}\0" for word in ("--clearenv", *variables)))
         options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
         outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
-        return Command((bubblewrap(), *options, *argv), outside, "/", (told,))
+        return Command((bubblewrap(), *options, *argv), outside, "/", (told, *(fd for fd, _ in files)))
 
     def seen(self, mount: Mount) -> str:
         """Its place below the job's root."""

@@ -30,6 +30,7 @@ from jobsphere.runner.room import NoRoomError, blame, is_full
 from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.s3 import Buckets
 from jobsphere.runner.secrets import open_secrets
+from jobsphere.runner.spark import Connection, lost_connection, open_connection
 from jobsphere.runner.staging import SetAside, Source, make_output_folders, stage_inputs
 from jobsphere.runner.storage import moved_folders, open_storage, remove_job_folder
 
@@ -113,11 +114,12 @@ class Supervisor:
             phase = Phase.ENVIRONMENT
             prefix = self._prefix(bench, image)
             bench.check()
-            secrets = open_secrets(bench, self._unseal)
+            secrets, connection = open_secrets(bench, self._unseal), open_connection(bench, self._unseal)
             phase = Phase.RUN
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
-            ended = Program(bench, prefix, _confinement(bench, prefix, image), make_group(bench), secrets).finish()
+            fence, group = _confinement(bench, prefix, image, connection), make_group(bench)
+            ended = Program(bench, prefix, fence, group, secrets, connection.hidden).finish()
             ended = buckets.settle(ended)
             if is_full(bench.run_directory.path):  # its outputs would keep the server from writing down its end
                 blame(bench.run_directory.path)
@@ -153,14 +155,17 @@ class Supervisor:
         return str(built.prefix)
 
 
-def _confinement(bench: Bench, prefix: str | None, image: Image | None = None) -> Confinement:
+def _confinement(
+    bench: Bench, prefix: str | None, image: Image | None = None, connection: Connection | None = None
+) -> Confinement:
     path, plan = bench.run_directory.path, bench.plan.sandbox
     if bench.plan.image is not None:
         return Container(path, bench.plan, bench.plan.image, image, prefix)
+    files = (connection or lost_connection(bench)).files
     if plan is None:
-        return Unconfined(path)
-    limits = bench.plan.limits
-    return sandbox.Sandbox(path, plan, _data(bench), prefix, limits.gpus if limits else None, mounts=bench.plan.mounts)
+        return Unconfined(path, files)
+    gpus, mounts = bench.plan.limits.gpus if bench.plan.limits else None, bench.plan.mounts
+    return sandbox.Sandbox(path, plan, _data(bench), prefix, gpus, mounts=mounts, files=files)
 
 
 def _data(bench: Bench) -> str:

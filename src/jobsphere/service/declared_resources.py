@@ -9,17 +9,28 @@ from pathlib import Path as FilePath
 from typing import Generic
 
 from jobsphere.domain.declared import STORED, Entry, Field, Key, Kind, OnChange, Path, Reference, Shape, Value
-from jobsphere.domain.errors import NotFoundError
+from jobsphere.domain.errors import InvalidArgumentError, NotFoundError
 from jobsphere.domain.image import complete
 from jobsphere.domain.resource import Subject
-from jobsphere.domain.resources import B, Dataset, DockerImage, Resource, S3Connector, Secret, check_secret
+from jobsphere.domain.resources import (
+    B,
+    Dataset,
+    DockerImage,
+    Resource,
+    S3Connector,
+    Secret,
+    SparkConnector,
+    check_secret,
+)
 from jobsphere.domain.resources import check_secret_name as check_variable
+from jobsphere.domain.spark import SparkMode
 from jobsphere.service.connectors import Connectors, check_connector
 from jobsphere.service.datasets import Datasets, check_dataset
 from jobsphere.service.declaring import Fields, Hand, Places, ReadValue
 from jobsphere.service.images import ImageResources, check_image
 from jobsphere.service.resources import Resources
 from jobsphere.service.secrets import Secrets
+from jobsphere.service.sparks import Sparks, check_spark
 
 
 class InProject(Hand, Generic[B]):
@@ -271,6 +282,62 @@ def _connector(fields: Fields) -> S3Connector:
     )
 
 
+class SparkKind(InProject[SparkConnector]):
+    """Spark connectors."""
+
+    kind = Kind(
+        "Spark connector",
+        "spark",
+        "project",
+        {
+            "mode": Field(),
+            "host": Field(),
+            "params": Field(Shape.LABELS),
+            "secret-params": Field(Shape.LABELS, names="secret"),
+        },
+    )
+
+    def __init__(self, sparks: Sparks, secrets: Secrets, places: Places) -> None:
+        super().__init__(sparks, places)
+        self._sparks = sparks
+        self._secrets = secrets
+
+    async def present(self, who: Subject) -> list[Entry]:
+        """See :class:`Hand`."""
+        return await _by_name(who, await super().present(who), self.kind, self._secrets, self._places)
+
+    def fields_of(self, resource: Resource[SparkConnector]) -> Mapping[str, Value]:
+        """See :class:`InProject`."""
+        body = resource.body
+        return {
+            "mode": body.mode.name.lower(),
+            "host": body.host,
+            "params": tuple(sorted(body.params)),
+            "secret-params": tuple(sorted(body.secret_params)),
+        }
+
+    def canonical(self, entry: Entry) -> Entry:
+        """See :class:`Hand`; a mode may be spelled as the vendor's client spells it."""
+        mode = str(entry.fields.get("mode", "")).lower().removeprefix("spark_")
+        return replace(entry, fields={**entry.fields, "mode": mode or "connect"}) if "mode" in entry.fields else entry
+
+    def check(self, entry: Entry) -> None:
+        """See :class:`Hand`."""
+        check_spark(entry.key.path[-1], _spark(Fields(entry.fields)))
+
+    async def set(self, who: Subject, project_id: str, name: str, fields: Fields) -> None:
+        """See :class:`InProject`."""
+        await self._sparks.set(who, project_id, name, _spark(fields))
+
+
+def _spark(fields: Fields) -> SparkConnector:
+    mode = fields.text("mode").upper() or SparkMode.CONNECT.name
+    if mode not in SparkMode.__members__:
+        there = ", ".join(known.lower() for known in SparkMode.__members__)
+        raise InvalidArgumentError(f"mode: there is no {mode.lower()[:100]!r}; there are: {there}")
+    return SparkConnector(SparkMode[mode], fields.text("host"), fields.labels("params"), fields.labels("secret-params"))
+
+
 def _value(read: ReadValue, reference: Reference) -> str:
     value = read(reference)
     if value is None:
@@ -287,6 +354,12 @@ async def _by_name(who: Subject, entries: list[Entry], kind: Kind, secrets: Secr
     found: list[Entry] = []
     for entry in entries:
         known = names.get(entry.key.path[:-1], {})
-        named = {name: known.get(text, text) for name in to_secret if (text := Fields(entry.fields).text(name))}
+        named = {name: _with_names(entry.fields[name], known) for name in to_secret}
         found.append(replace(entry, fields={**entry.fields, **named}))
     return found
+
+
+def _with_names(value: Value, known: Mapping[str, str]) -> Value:
+    if isinstance(value, tuple):
+        return tuple((name, known.get(text, text)) for name, text in value)
+    return known.get(value, value) if isinstance(value, str) else value

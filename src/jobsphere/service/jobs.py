@@ -18,8 +18,7 @@ from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, d
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
-from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset
-from jobsphere.domain.support import check_supported
+from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset, find_spark
 from jobsphere.domain.text import has_controls
 from jobsphere.pythonspec import environment_of
 from jobsphere.service import trail
@@ -95,7 +94,6 @@ class Jobs:
         Raises:
             NotFoundError: no such project.
             InvalidArgumentError: the spec breaks a limit.
-            UnsupportedError: it asks for what this server does not have.
             FailedPreconditionError: it asks for an image, and no container engine is there, or it names a dataset, a
                 connector or a secret that the project does not have.
             ResourceExhaustedError: the project would have more jobs or bytes than it may.
@@ -112,7 +110,7 @@ class Jobs:
         Raises:
             NotFoundError: no such job.
             FailedPreconditionError: its data is cleared.
-            InvalidArgumentError, UnsupportedError, ResourceExhaustedError: as for :meth:`create`.
+            InvalidArgumentError, ResourceExhaustedError: as for :meth:`create`.
         """
         source = await self._owned(who, source_job_id, Action.JOB_CREATE)
         require_data(source)
@@ -275,6 +273,8 @@ class Jobs:
             await find_dataset(self._resources, project_id, dataset_id)
         for connector_id in spec.s3_mount_ids:
             await find_connector(self._resources, project_id, connector_id)
+        if spec.spark_connector_id:
+            await find_spark(self._resources, project_id, spec.spark_connector_id)
         spec = await self._images.accept(project_id, spec)
         now = self._clock.now()
         job = Job(
@@ -362,7 +362,6 @@ def parse_filter(text: str) -> tuple[JobStatus, ...] | None:
 def _check(spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | None) -> None:
     limits.check_spec(spec)
     check_one_size(spec.uploads())
-    check_supported(spec)
     if spec.env.python_env is not None:
         environment_of(spec.env.python_env)
     for where, text, limit in (

@@ -7,7 +7,7 @@ from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import Job
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import Sealer
-from jobsphere.domain.resources import DockerImage, Resource, S3Connector, Secret, check_secret
+from jobsphere.domain.resources import DockerImage, Resource, S3Connector, Secret, SparkConnector, check_secret
 from jobsphere.service.resources import Backing, Resources
 
 
@@ -45,7 +45,7 @@ class Secrets(Resources[Secret]):
         """Every live job of the project has it as a variable; in use is what is named.
 
         Raises:
-            FailedPreconditionError: by a live job, by an image, or by an S3 connector.
+            FailedPreconditionError: by a live job, by an image, or by a connector.
         """
         names, resources = (resource.name, resource.id), self._backing.resources
         images = await resources.list_resources(DockerImage, resource.project_id)
@@ -56,6 +56,8 @@ class Secrets(Resources[Secret]):
             for c in connectors
             if c.body.access_key_secret in names or c.body.secret_key_secret in names
         ]
+        sparks = await resources.list_resources(SparkConnector, resource.project_id)
+        users += [f"Spark connector {s.name!r}" for s in sparks if any(n in names for _, n in s.body.secret_params)]
         if users:
             raise FailedPreconditionError(f"secret {resource.name!r} is named by the {users[0]}; delete that first")
         await super()._check_unused(resource)

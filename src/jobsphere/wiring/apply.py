@@ -12,7 +12,7 @@ from jobsphere import resourcefile
 from jobsphere.domain.access import Scope
 from jobsphere.domain.declared import Declared, Kind, Plan, Reference, Shape, Step, Value
 from jobsphere.domain.errors import InvalidArgumentError, JobsphereError
-from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind
+from jobsphere.service.declared_resources import DatasetKind, ImageKind, S3Kind, SecretKind, SparkKind
 from jobsphere.service.declared_teams import CommunityKind, ProjectKind, Roles, Users
 from jobsphere.service.declaring import Declaring, Hand, Places, ReadValue
 from jobsphere.wiring.desk import Desk, audited, local_subject
@@ -142,5 +142,6 @@ async def _with(data_dir: Path, read: ReadValue, work: Callable[[Desk, Declaring
             ImageKind(op.images, op.secrets, places, read),
             DatasetKind(op.datasets, places),
             S3Kind(op.connectors, op.secrets, places),
+            SparkKind(op.sparks, op.secrets, places),
         ]
         return await work(desk, Declaring(hands, read))

@@ -21,6 +21,7 @@ from jobsphere.service.connectors import Connectors
 from jobsphere.service.images import ImageResources
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
+from jobsphere.service.sparks import Sparks
 from jobsphere.store.finding import SqliteJobFinder
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
@@ -64,6 +65,7 @@ def pages_of(
             ImageResources(backing, keys),
             services.datasets,
             Connectors(backing),
+            Sparks(backing),
             desk.audit,
             call,
             audit,

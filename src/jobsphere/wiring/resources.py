@@ -14,7 +14,7 @@ from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
-from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, check_unused
+from jobsphere.domain.resources import Dataset, DockerImage, Resource, S3Connector, Secret, SparkConnector, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.datasets import Datasets
@@ -22,6 +22,7 @@ from jobsphere.service.images import ImageResources
 from jobsphere.service.resealing import Resealed, reseal
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
+from jobsphere.service.sparks import Sparks
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring.desk import Desk, audited, local_subject, opened
@@ -42,6 +43,7 @@ class Operator:
     images: ImageResources
     datasets: Datasets
     connectors: Connectors
+    sparks: Sparks
 
     async def project_id(self, named: str) -> str:
         """The project that a command names, else the default one."""
@@ -63,6 +65,7 @@ async def operator_of(data_dir: Path) -> AsyncGenerator[Operator]:
             ImageResources(backing, keys),
             Datasets(backing, LocalDatasets(data_dir / DATASETS)),
             Connectors(backing),
+            Sparks(backing),
         )
 
 
@@ -169,6 +172,30 @@ async def delete_connector(data_dir: Path, project_id: str, named: str) -> None:
     """Remove an S3 connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
     async with _changing(data_dir, "jobsphere s3 delete", project_id, named) as (op, project):
         await op.connectors.delete(local_subject(), project, named)
+
+
+async def add_spark(data_dir: Path, project_id: str, name: str, connector: SparkConnector) -> Resource[SparkConnector]:
+    """Make a Spark known as the operator; see :meth:`jobsphere.service.sparks.Sparks.add`."""
+    async with _changing(data_dir, "jobsphere spark add", project_id, name) as (op, project):
+        return await op.sparks.add(local_subject(), project, name, connector)
+
+
+async def list_sparks(data_dir: Path, project_id: str) -> Sequence[Resource[SparkConnector]]:
+    """The Spark connectors of a project."""
+    async with operator_of(data_dir) as op:
+        return await op.sparks.all(local_subject(), await op.project_id(project_id))
+
+
+async def show_spark(data_dir: Path, project_id: str, named: str) -> Resource[SparkConnector]:
+    """A Spark connector of a project."""
+    async with operator_of(data_dir) as op:
+        return await op.sparks.find(local_subject(), await op.project_id(project_id), named)
+
+
+async def delete_spark(data_dir: Path, project_id: str, named: str) -> None:
+    """Remove a Spark connector; see :meth:`jobsphere.service.resources.Resources.delete`."""
+    async with _changing(data_dir, "jobsphere spark delete", project_id, named) as (op, project):
+        await op.sparks.delete(local_subject(), project, named)
 
 
 async def read_disk(data_dir: Path, project_id: str, work: Callable[[ProjectDisk], T]) -> T:

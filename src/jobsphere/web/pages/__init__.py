@@ -24,6 +24,7 @@ from jobsphere.service.identity import Identity
 from jobsphere.service.images import ImageResources
 from jobsphere.service.logs import Logs
 from jobsphere.service.secrets import Secrets
+from jobsphere.service.sparks import Sparks
 
 if TYPE_CHECKING:
     from jobsphere.web.pages.app import Pages
@@ -89,6 +90,7 @@ class Behind:
     images: ImageResources
     datasets: Datasets
     connectors: Connectors
+    sparks: Sparks
     audit: Audit
     call: Call
     audited: Audited

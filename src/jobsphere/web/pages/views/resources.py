@@ -22,6 +22,7 @@ async def index(visit: Visit) -> web.Response:
         datasets=await behind.datasets.all(visit.who, project_id),
         images=await behind.images.all(visit.who, project_id),
         connectors=await behind.connectors.all(visit.who, project_id),
+        sparks=await behind.sparks.all(visit.who, project_id),
         wide=True,
     )
 
