@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 _ID, _HASH = r"[0-9a-z]{20}", r"[0-9a-f]{64}"
 MAY_STAY = re.compile(
     r"jobsphere\.db(-wal|-shm)?|jobsphere\.toml|key|secrets\.key|tls/(\.lock|(ca|server)(\.key|\.pem|-key\.pem))"
-    r"|run/(server\.lock|server\.json|node\.log|spawner\.lock|spawner\.sock|etc-[0-9a-f]{16}/.*)"
+    r"|run/(server\.lock|server\.json|node\.log|spawner-[0-9a-f]{12}\.(lock|sock)|etc-[0-9a-f]{16}/.*)"
     rf"|blobs/{_ID}/[0-9a-f]{{2}}/{_HASH}"
     rf"|ended/{_ID}-1/(plan\.json|lock|claim|started|exit|collected|step|stop|logs)"
     rf"|environments/({_HASH}(/.*|\.ready|\.lock|\.use|\.requirements)?|builds\.lock)|cache/.*"
