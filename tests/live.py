@@ -49,6 +49,11 @@ def processes_of(marker: str) -> dict[int, str]:
     return found
 
 
+def unmount(folder: Path) -> None:
+    """A process that is just going away may hold it for a moment longer than it can be seen."""
+    wait_for(lambda: subprocess.run(["umount", folder], check=False).returncode == 0, f"{folder} is let go")
+
+
 @dataclass
 class Client:
     """The vendor's CLI with the exports of ``jobsphere client-env``."""

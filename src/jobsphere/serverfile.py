@@ -20,7 +20,7 @@ from jobsphere.durable import Point, durable
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """Where a running server listens. ``host`` is the one for clients."""
+    """Where a running server listens, and its first project. ``host`` is the one for clients."""
 
     pid: int
     host: str
@@ -28,6 +28,7 @@ class ServerInfo:
     proxy_port: int
     http_port: int
     tokens_required: bool
+    project_id: str = ""
 
 
 def run_dir(data_dir: Path) -> Path:

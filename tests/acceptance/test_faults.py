@@ -20,7 +20,7 @@ from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_p
 
 from tests.acceptance.jobfiles import log_text, run_dir
 from tests.grpc_client import Api
-from tests.live import BIN, HANG_S, LiveServer, live_server, wait_for
+from tests.live import BIN, HANG_S, LiveServer, live_server, unmount, wait_for
 
 SOAK = bool(os.environ.get("JOBSPHERE_SOAK"))
 MIB = 1 << 20
@@ -50,7 +50,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        unmount(folder)
 
 
 def running(api: Api, project: str, data: Path, cmd: str = GOES_ON) -> str:

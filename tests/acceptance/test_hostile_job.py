@@ -17,7 +17,7 @@ from jobsphere.runner import cgroups
 from jobsphere.runner.sandbox import why_not
 from tests.acceptance.jobfiles import log_text, run_dir
 from tests.grpc_client import Api
-from tests.live import LiveServer, live_server, processes_of, wait_for
+from tests.live import LiveServer, live_server, processes_of, unmount, wait_for
 
 ENDED_WITHIN_S = 30
 """From a cancel to the end of every process: a limit for hangs on a busy host, never a speed check."""
@@ -175,7 +175,7 @@ def small_scene(tmp_path: Path) -> Iterator[Scene]:
         with live_server(disk / "data") as running:
             yield from _scene(running)
     finally:
-        subprocess.run(["umount", disk], check=True)
+        unmount(disk)
 
 
 def _scene(server: LiveServer) -> Iterator[Scene]:

@@ -189,6 +189,16 @@ def test_a_server_that_asks_for_tokens(tmp_path: Path, monkeypatch) -> None:
         assert command(server, "run", cwd=folder).stdout == "hello\n"
 
 
+def test_elsewhere_the_project_must_be_clear(server: LiveServer) -> None:
+    command(server, "project", "create", "second", cwd=server.data_dir)
+    endpoint, ca_file = f"127.0.0.1:{server.ports['grpc']}", server.data_dir / "tls" / "ca.pem"
+    with (
+        jobsphere.Client(endpoint, ca_file=ca_file, token="") as client,
+        pytest.raises(FailedPreconditionError, match=r"say which project.*\(second\)"),
+    ):
+        client.project()
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(FailedPreconditionError, match="JOBSPHERE_ENDPOINT"):
         jobsphere.Client(data_dir=tmp_path)

@@ -68,10 +68,11 @@ async def test_inputs_outputs_code_and_both_outputs_come_through(node: Node, ima
 
 
 async def test_the_job_is_nobody_on_this_host(node: Node, image: ImagePlan) -> None:
-    await node.runner.launch(node.plan("sleep 1000 & echo up; wait", image=image))
+    patience = str(10**6 + os.getpid())  # nobody else's
+    await node.runner.launch(node.plan(f"sleep {patience} & echo up; wait", image=image))
     await node.printed("up\n")
 
-    marked = [p for p in Path("/proc").iterdir() if p.name.isdigit() and _command(p) == [b"sleep", b"1000"]]
+    marked = [p for p in Path("/proc").iterdir() if p.name.isdigit() and _command(p) == [b"sleep", patience.encode()]]
 
     assert marked
     assert all(p.stat().st_uid != 0 for p in marked)

@@ -61,7 +61,9 @@ def commands() -> list[tuple[str, str]]:
     for text in TEXTS:
         for block in re.findall(r"^```sh\n(.*?)^```", text.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                found += [(text.name, call) for call in re.findall(r"(?:^|\$\(|&& |/bin/)(jobsphere (?!/)[^|#)\"]+)", line)]
+                found += [
+                    (text.name, call) for call in re.findall(r"(?:^|\$\(|&& |/bin/)(jobsphere (?!/)[^|#)\"]+)", line)
+                ]
     return found
 
 

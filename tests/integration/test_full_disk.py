@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from supervisors import Node, open_node, output, until
+from tests.live import unmount
 
 from jobsphere.domain.attempt import EndReason, SandboxPlan
 from jobsphere.runner.sandbox import why_not
@@ -28,7 +29,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        unmount(place)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JobId = Annotated[str, Parameter(help="The id of the job. Default: the newest one.")]
 ThisProject = Annotated[
     str | None,
-    Parameter(name=("--project", "-p"), help="The id of the project. Default: JOBSPHERE_PROJECT, or the only one."),
+    Parameter(name=("--project", "-p"), help="The id of the project. Default: JOBSPHERE_PROJECT, else the first one."),
 ]
 _TOKEN_LIFE = timedelta(hours=12)
 

@@ -32,7 +32,7 @@ class Connection:
         endpoint: ``HOST:PORT`` of its API.
         ca: The certificate authority, PEM; None for those that the system trusts.
         token: What the client authenticates with; empty where the server asks for none.
-        project: The id of the project; empty for the only one that there is.
+        project: The id of the project; empty for the only one that the caller may see.
     """
 
     endpoint: str
@@ -82,6 +82,7 @@ def find_connection(
     known = os.environ if environ is None else environ
     endpoint = endpoint or ("" if data_dir else known.get(ENDPOINT, ""))
     ca_file = ca_file or ("" if data_dir else known.get(CA_FILE, ""))
+    first = ""
     if not endpoint:
         folder = Path(data_dir or known.get(DATA_DIR) or _DEFAULT_DATA_DIR).expanduser()
         try:
@@ -89,6 +90,7 @@ def find_connection(
         except FailedPreconditionError as error:
             raise FailedPreconditionError(f"{error.public}; or set {ENDPOINT}=HOST:PORT for one elsewhere") from error
         endpoint, ca_file = f"{info.host}:{info.grpc_port}", ca_file or folder / "tls" / "ca.pem"
+        first = info.project_id
     try:
         ca = Path(ca_file).read_bytes() if ca_file else None
     except OSError as error:
@@ -97,5 +99,5 @@ def find_connection(
         endpoint,
         ca,
         known.get(TOKEN, "") if token is None else token,
-        known.get(PROJECT, "") if project is None else project,
+        project or known.get(PROJECT) or first,
     )

@@ -192,7 +192,7 @@ class Server:
             quotas,
         )
         logs = Logs(store, runner, access, changes, readers)
-        await desk.projects.ensure_default(local_subject())
+        first = await desk.projects.ensure_default(local_subject())
         backing = Backing(store.resources, store, access, clock, ids)
         datasets = Datasets(backing, dataset_files)
         await datasets.sweep()
@@ -254,7 +254,7 @@ class Server:
         stack.push_async_callback(proxy.stop)
 
         self.info = ServerInfo(
-            os.getpid(), settings.client_host, grpc_port, proxy_port, http_port, settings.tokens_required
+            os.getpid(), settings.client_host, grpc_port, proxy_port, http_port, settings.tokens_required, first.id
         )
         publish(data_dir, self.info)
         self._ready = True

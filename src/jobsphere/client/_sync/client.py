@@ -32,7 +32,8 @@ class Client:
 
     Args:
         endpoint: ``HOST:PORT`` of the server's API.
-        project: The id of the project; by default the only one that there is.
+        project: The id of the project; by default the first one of the server on this machine, else the only one that
+            the caller may see.
         token: What to authenticate with, where the server asks for it.
         ca_file: The server's certificate authority, PEM.
         data_dir: The data directory of a server on this machine.
