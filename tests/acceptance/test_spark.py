@@ -33,6 +33,8 @@ CONFIG = f"""cmd: {sys.executable} job.py
 inputs: [job.py]
 spark: {{connector: %s}}
 """
+# The SDK has gRPC's threads running when pyspark forks for its driver: gRPC's handlers of forks now and then break that.
+FORKS = "env: {vars: [{GRPC_ENABLE_FORK_SUPPORT: '0'}]}\n"
 PARAMS = ("--param", "spark.sql.shuffle.partitions=7", "--secret-param", "spark.team.pin=SPARK_PIN")
 
 
@@ -83,7 +85,7 @@ def test_a_driver_runs_in_the_job(server: LiveServer, tmp_path: Path, mode: str)
     params = (*PARAMS, "--param", "spark.master=local[1]", "--param", "spark.ui.enabled=false")
     connector = jobsphere(data, "spark", "add", mode, "master.cluster", "--mode", mode, *params).strip()
 
-    words = execute(client, write_job(tmp_path / "job", CONFIG % connector, job__py=JOB))
+    words = execute(client, write_job(tmp_path / "job", CONFIG % connector + FORKS, job__py=JOB))
 
     expected = told(f"SPARK_{mode.upper()}", "master.cluster", context=True)
     assert [line for line in expected if line not in words] == [], words
