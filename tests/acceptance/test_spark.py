@@ -33,7 +33,7 @@ CONFIG = f"""cmd: {sys.executable} job.py
 inputs: [job.py]
 spark: {{connector: %s}}
 """
-# The SDK has gRPC's threads running when pyspark forks for its driver: gRPC's handlers of forks now and then break that.
+# The SDK has threads of gRPC running when pyspark forks for its driver: their fork handlers now and then break that.
 FORKS = "env: {vars: [{GRPC_ENABLE_FORK_SUPPORT: '0'}]}\n"
 PARAMS = ("--param", "spark.sql.shuffle.partitions=7", "--secret-param", "spark.team.pin=SPARK_PIN")
 

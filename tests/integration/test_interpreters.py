@@ -1,6 +1,5 @@
 """Which Python an environment gets: found by its version, wherever this host has it."""
 
-import multiprocessing
 import sys
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from bench import Bench
 from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH, find_interpreter
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
-MANY = 16
-SPAWN = multiprocessing.get_context("spawn")
 SEARCH = (str(Path(sys.executable).resolve().parent), *DEFAULT_SEARCH_PATH)
 
 
