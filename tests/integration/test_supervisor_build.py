@@ -1,6 +1,7 @@
 """Environment builders at a supervisor's bench: their programs run, are listened to, and end with a stop order."""
 
 import asyncio
+import multiprocessing
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,13 @@ class WaitingBuilder:
         raise AssertionError("nobody asked for a stop")
 
 
+class BrokenBuilder:
+    """Has a mistake."""
+
+    def ensure(self, environment, bench, inside=None):
+        raise ZeroDivisionError
+
+
 @pytest.fixture
 def run(tmp_path):
     (tmp_path / "attempts").mkdir()
@@ -56,20 +64,23 @@ def no_source(project_id, sha256):
 
 
 def carry(run, builder):
-    """In a process of its own, as the spawner does; its id."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            Supervisor(no_source, lambda: builder).carry(run.path)
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
+    """In a lean process of its own, as the spawner does: one forked from here could wait for a lock of a lost thread."""
+    process = multiprocessing.get_context("spawn").Process(target=_carry, args=(run.path, builder))
+    process.start()
+    return process
 
 
-async def ended(pid):
-    assert (await asyncio.to_thread(os.waitpid, pid, 0))[1] == 0
+def _carry(path, builder):
+    Supervisor(no_source, lambda: builder).carry(path)
+
+
+async def code_of(process):
+    await asyncio.to_thread(process.join)
+    return process.exitcode
+
+
+async def ended(process):
+    assert await code_of(process) == 0
 
 
 def text(run, stream=LogStream.FILE, path=SYSTEM_LOG):
@@ -137,13 +148,8 @@ async def test_a_stop_ends_a_wait(run):
 
 
 async def test_a_builder_that_crashes_leaves_a_lost_attempt_and_not_a_hanging_one(run):
-    class Broken:
-        def ensure(self, environment, bench, inside=None):
-            raise ZeroDivisionError
-
-    pid = carry(run, Broken())
-    assert (await asyncio.to_thread(os.waitpid, pid, 0))[1] != 0
+    assert await code_of(carry(run, BrokenBuilder())) != 0
     assert (run.observe().alive, run.observe().ended) == (False, None)
-    await ended(carry(run, Broken()))
+    await ended(carry(run, BrokenBuilder()))
     assert (seen := run.observe().ended)
     assert seen.reason is EndReason.LOST
