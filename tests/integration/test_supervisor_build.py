@@ -64,7 +64,7 @@ def no_source(project_id, sha256):
 
 
 def carry(run, builder):
-    """In a lean process of its own, as the spawner does: one forked from here could wait for a lock of a lost thread."""
+    """In a lean process of its own, as the spawner does: a fork of this one may wait for locks of lost threads."""
     process = multiprocessing.get_context("spawn").Process(target=_carry, args=(run.path, builder))
     process.start()
     return process
