@@ -73,10 +73,26 @@ def test_what_had_ended_reads_the_same_after_a_restore(tmp_path: Path) -> None:
     with live_server(tmp_path / "data") as server:
         api = Api.of(server)
         project = asyncio.run(desk.default_project_id(server.data_dir))
-        asyncio.run(resources.set_secret(server.data_dir, project, "TOKEN", secret))
+        asyncio.run(
+            resources.change(
+                server.data_dir,
+                "jobsphere secret set",
+                project,
+                "TOKEN",
+                lambda op, who, p: op.secrets.set(who, p, "TOKEN", secret),
+            )
+        )
         (tmp_path / "table.csv").write_text("a,b\n")
         table = [tmp_path / "table.csv"]
-        asyncio.run(resources.create_dataset(server.data_dir, project, "table", table, "", ()))
+        asyncio.run(
+            resources.change(
+                server.data_dir,
+                "jobsphere dataset create",
+                project,
+                "table",
+                lambda op, who, p: op.datasets.create(who, p, "table", table, "", ()),
+            )
+        )
         ProjectDisk(server.data_dir, project).put(tmp_path / "table.csv", "deep/")
         waiting = api.create(project, "cat late.txt", {"late.txt": b"late"}, upload=False)
         running = api.create(project, "echo under way; sleep 1000")

@@ -98,9 +98,9 @@ async def test_what_is_changed_keeps_its_id_and_nothing_else_is_touched(
     await apply(base, FILE)
     before = await applying.export(base / "data")
     project = (await desk.read(base / "data", lambda d, who: d.projects.all()))[1]
-    image, _ = await resources.list_images(base / "data", project.id)
-    (lake,) = await resources.list_connectors(base / "data", project.id)
-    (prices,) = await resources.list_datasets(base / "data", project.id)
+    image, _ = await resources.read(base / "data", project.id, lambda op, who, p: op.images.all(who, p))
+    (lake,) = await resources.read(base / "data", project.id, lambda op, who, p: op.connectors.all(who, p))
+    (prices,) = await resources.read(base / "data", project.id, lambda op, who, p: op.datasets.all(who, p))
 
     monkeypatch.setenv("APPLY_TOKEN", "another")
     (base / "prices" / "p.csv").write_text("3,4\n")
@@ -116,17 +116,18 @@ async def test_what_is_changed_keeps_its_id_and_nothing_else_is_touched(
         "~ Spark connector team/demand/calc",
     ]
     assert await apply(base, text) == []
-    (sea,) = await resources.list_connectors(base / "data", project.id)
+    (sea,) = await resources.read(base / "data", project.id, lambda op, who, p: op.connectors.all(who, p))
     assert (sea.id, sea.body.bucket) == (lake.id, "sea")
-    changed, own = await resources.list_images(base / "data", project.id)
+    changed, own = await resources.read(base / "data", project.id, lambda op, who, p: op.images.all(who, p))
     assert (changed.id, changed.body.reference) == (image.id, "docker.io/library/python:3.13")
-    assert (await resources.list_datasets(base / "data", project.id))[0].id != prices.id
+    (table,) = await resources.read(base / "data", project.id, lambda op, who, p: op.datasets.all(who, p))
+    assert table.id != prices.id
 
     described = text.replace("of: prices", "of: sales").replace("python:3.12", "python:3.14")
     monkeypatch.delenv("APPLY_TOKEN")
     (base / "key").unlink()
     assert await apply(base, described) == ["~ image team/demand/own", "~ dataset team/demand/prices"]
-    _, kept = await resources.list_images(base / "data", project.id)
+    _, kept = await resources.read(base / "data", project.id, lambda op, who, p: op.images.all(who, p))
     assert (kept.id, kept.body.password_sealed) == (own.id, own.body.password_sealed)
     assert before.count("VALUE_OF_") == 3
 
@@ -157,7 +158,9 @@ async def test_every_error_at_once_and_nothing_is_done(base: Path, monkeypatch: 
 
 
 async def test_a_step_that_fails_says_where_to_go_on(base: Path) -> None:
-    await resources.set_secret(base / "data", "", "TAKEN", "x")
+    await resources.change(
+        base / "data", "jobsphere secret set", "", "TAKEN", lambda op, who, p: op.secrets.set(who, p, "TAKEN", "x")
+    )
     text = "users:\n  a: {external-id: same}\n  b: {external-id: same}\n"
     with pytest.raises(JobsphereError, match=r"user b: .*\(1 of 2 steps are done; apply the file again to go on\)"):
         await apply(base, text)

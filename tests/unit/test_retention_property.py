@@ -283,7 +283,13 @@ async def test_a_deleted_projects_files_are_gone_at_once(tmp_path: Path) -> None
     project_id = project[0].id
     ProjectDisk(tmp_path, project_id).folder().joinpath("a.txt").write_text("x")
     (tmp_path / "a.txt").write_text("x")
-    await resources.create_dataset(tmp_path, project_id, "a", [tmp_path / "a.txt"], "", ())
+    await resources.change(
+        tmp_path,
+        "jobsphere dataset create",
+        project_id,
+        "a",
+        lambda op, who, p: op.datasets.create(who, p, "a", [tmp_path / "a.txt"], "", ()),
+    )
     await desk.change(tmp_path, "x", [], lambda d, who: d.projects.delete(who, project_id))
     left = [path for path in tmp_path.rglob("*") if project_id in path.parts and path.is_file()]
     assert left == []

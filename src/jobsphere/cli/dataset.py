@@ -50,7 +50,15 @@ def create(
     from jobsphere.wiring import resources
 
     labels = tuple(_label(text) for text in label or ())
-    made = asyncio.run(resources.create_dataset(data_dir_of(data_dir), project, name, sources, description, labels))
+    made = asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere dataset create",
+            project,
+            name,
+            lambda op, who, p: op.datasets.create(who, p, name, sources, description, labels),
+        )
+    )
     print(made.id)  # noqa: T201
 
 
@@ -71,7 +79,7 @@ def list_(
     """
     from jobsphere.wiring import resources
 
-    datasets = asyncio.run(resources.list_datasets(data_dir_of(data_dir), project))
+    datasets = asyncio.run(resources.read(data_dir_of(data_dir), project, lambda op, who, p: op.datasets.all(who, p)))
     show_all(datasets, _fields, _COLUMNS, _row, as_json=json_)
 
 
@@ -109,7 +117,15 @@ def delete(dataset: str, *, project: ProjectId = "", data_dir: DataDir = None) -
     """
     from jobsphere.wiring import resources
 
-    asyncio.run(resources.delete_dataset(data_dir_of(data_dir), project, dataset))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere dataset delete",
+            project,
+            dataset,
+            lambda op, who, p: op.datasets.delete(who, p, dataset),
+        )
+    )
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -52,7 +52,13 @@ def add(
     asked = password_file is not None or (username and not password_secret)
     password = hidden_value(f"Password of {username}", password_file) if asked else ""
     added = asyncio.run(
-        resources.add_image(data_dir_of(data_dir), project, name, image, username, password_secret, password)
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere image add",
+            project,
+            name,
+            lambda op, who, p: op.images.add(who, p, name, image, username, password_secret, password),
+        )
     )
     print(added.id)  # noqa: T201
 
@@ -74,7 +80,7 @@ def list_(
     """
     from jobsphere.wiring import resources
 
-    images = asyncio.run(resources.list_images(data_dir_of(data_dir), project))
+    images = asyncio.run(resources.read(data_dir_of(data_dir), project, lambda op, who, p: op.images.all(who, p)))
     show_all(images, _fields, ("ID", "Name", "Image", "User", "Created at (UTC)"), _row, as_json=json_)
 
 
@@ -93,7 +99,15 @@ def delete(image: str, *, project: ProjectId = "", data_dir: DataDir = None) -> 
     """
     from jobsphere.wiring import resources
 
-    asyncio.run(resources.delete_image(data_dir_of(data_dir), project, image))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere image delete",
+            project,
+            image,
+            lambda op, who, p: op.images.delete(who, p, image),
+        )
+    )
 
 
 def _fields(image: Resource[DockerImage]) -> dict[str, str]:

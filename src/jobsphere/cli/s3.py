@@ -57,7 +57,15 @@ def add(
     from jobsphere.wiring import resources
 
     body = S3Connector(bucket, endpoint, region, prefix, access_key_secret, secret_key_secret, not read_write)
-    added = asyncio.run(resources.add_connector(data_dir_of(data_dir), project, name, body))
+    added = asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere s3 add",
+            project,
+            name,
+            lambda op, who, p: op.connectors.add(who, p, name, body),
+        )
+    )
     print(added.id)  # noqa: T201
 
 
@@ -78,7 +86,9 @@ def list_(
     """
     from jobsphere.wiring import resources
 
-    connectors = asyncio.run(resources.list_connectors(data_dir_of(data_dir), project))
+    connectors = asyncio.run(
+        resources.read(data_dir_of(data_dir), project, lambda op, who, p: op.connectors.all(who, p))
+    )
     show_all(connectors, _fields, ("ID", "Name", "Bucket", "Prefix", "Endpoint", "Mode"), _row, as_json=json_)
 
 
@@ -97,7 +107,15 @@ def activate(connector: str, *, project: ProjectId = "", data_dir: DataDir = Non
     """
     from jobsphere.wiring import resources
 
-    asyncio.run(resources.activate_connector(data_dir_of(data_dir), project, connector, active=True))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere s3 activate",
+            project,
+            connector,
+            lambda op, who, p: op.connectors.activate(who, p, connector),
+        )
+    )
 
 
 @app.command
@@ -115,7 +133,15 @@ def deactivate(connector: str, *, project: ProjectId = "", data_dir: DataDir = N
     """
     from jobsphere.wiring import resources
 
-    asyncio.run(resources.activate_connector(data_dir_of(data_dir), project, connector, active=False))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere s3 deactivate",
+            project,
+            connector,
+            lambda op, who, p: op.connectors.deactivate(who, p, connector),
+        )
+    )
 
 
 @app.command
@@ -133,7 +159,15 @@ def delete(connector: str, *, project: ProjectId = "", data_dir: DataDir = None)
     """
     from jobsphere.wiring import resources
 
-    asyncio.run(resources.delete_connector(data_dir_of(data_dir), project, connector))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere s3 delete",
+            project,
+            connector,
+            lambda op, who, p: op.connectors.delete(who, p, connector),
+        )
+    )
 
 
 def _fields(connector: Resource[S3Connector]) -> dict[str, object]:

@@ -36,7 +36,15 @@ def set_(name: str, *, project: ProjectId = "", from_file: Path | None = None, d
     from jobsphere.wiring import resources
 
     value = hidden_value(f"Value of {name}", from_file)
-    asyncio.run(resources.set_secret(data_dir_of(data_dir), project, name, value))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere secret set",
+            project,
+            name,
+            lambda op, who, p: op.secrets.set(who, p, name, value),
+        )
+    )
     print(f"Secret {name} is set; jobs that start from now on get it.", file=sys.stderr)  # noqa: T201
 
 
@@ -57,7 +65,7 @@ def list_(
     """
     from jobsphere.wiring import resources
 
-    secrets = asyncio.run(resources.list_secrets(data_dir_of(data_dir), project))
+    secrets = asyncio.run(resources.read(data_dir_of(data_dir), project, lambda op, who, p: op.secrets.all(who, p)))
     show_all(secrets, _fields, ("Name", "Set at (UTC)", "Created by"), _row, as_json=json_)
 
 
@@ -76,7 +84,15 @@ def delete(name: str, *, project: ProjectId = "", data_dir: DataDir = None) -> N
     """
     from jobsphere.wiring import resources
 
-    asyncio.run(resources.delete_secret(data_dir_of(data_dir), project, name))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere secret delete",
+            project,
+            name,
+            lambda op, who, p: op.secrets.delete(who, p, name),
+        )
+    )
 
 
 @app.command

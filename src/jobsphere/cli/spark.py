@@ -52,7 +52,15 @@ def add(
     from jobsphere.wiring import resources
 
     body = SparkConnector(mode, host, _pairs("param", "VALUE", param), _pairs("secret-param", "SECRET", secret_param))
-    added = asyncio.run(resources.add_spark(data_dir_of(data_dir), project, name, body))
+    added = asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere spark add",
+            project,
+            name,
+            lambda op, who, p: op.sparks.add(who, p, name, body),
+        )
+    )
     print(added.id)  # noqa: T201
 
 
@@ -73,7 +81,7 @@ def list_(
     """
     from jobsphere.wiring import resources
 
-    found = asyncio.run(resources.list_sparks(data_dir_of(data_dir), project))
+    found = asyncio.run(resources.read(data_dir_of(data_dir), project, lambda op, who, p: op.sparks.all(who, p)))
     show_all(found, _fields, ("ID", "Name", "Mode", "Host", "Parameters"), _row, as_json=json_)
 
 
@@ -92,7 +100,9 @@ def show(connector: str, *, project: ProjectId = "", data_dir: DataDir = None) -
     """
     from jobsphere.wiring import resources
 
-    found = asyncio.run(resources.show_spark(data_dir_of(data_dir), project, connector))
+    found = asyncio.run(
+        resources.read(data_dir_of(data_dir), project, lambda op, who, p: op.sparks.find(who, p, connector))
+    )
     print(json.dumps(_fields(found), indent=2))  # noqa: T201
 
 
@@ -111,7 +121,15 @@ def delete(connector: str, *, project: ProjectId = "", data_dir: DataDir = None)
     """
     from jobsphere.wiring import resources
 
-    asyncio.run(resources.delete_spark(data_dir_of(data_dir), project, connector))
+    asyncio.run(
+        resources.change(
+            data_dir_of(data_dir),
+            "jobsphere spark delete",
+            project,
+            connector,
+            lambda op, who, p: op.sparks.delete(who, p, connector),
+        )
+    )
 
 
 def _pairs(option: str, what: str, texts: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
