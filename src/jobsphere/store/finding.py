@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from itertools import islice
-from operator import itemgetter
-from typing import Any
 
-import structlog
-
-from jobsphere.domain.errors import CorruptedError
 from jobsphere.domain.finding import LOOKED_AT, Found, fits
 from jobsphere.domain.job import Job, JobStatus
 from jobsphere.store import statements as sql
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.reads import Reads, translating
-from jobsphere.store.records import Row, load
+from jobsphere.store.records import Row, load_readable
 from jobsphere.store.tokens import page_token, read_token
 from jobsphere.store.writer import GroupWriter
-
-_log = structlog.get_logger(__name__)
 
 
 class SqliteJobFinder:
@@ -36,20 +28,15 @@ class SqliteJobFinder:
         """The project's jobs that fit, newest first. Rows are fetched until there are enough."""
         values: Row = {"project_id": project_id, "before": read_token(token)}
         with translating(), ExitStack() as stack:
-            if statuses is None:
-                ranges = [self._reads.rows(stack, sql.FIND_JOBS, values)]
-            else:
-                by_status = sql.FIND_JOBS_BY_STATUS
-                ranges = [self._reads.rows(stack, by_status, values | {"status": s.value}) for s in set(statuses)]
-            newest_first = heapq.merge(*ranges, key=itemgetter(0), reverse=True)
-            return _gather(((seq, lambda i=i, r=r: _readable(i, r)) for seq, i, r in newest_first), text, limit)
+            newest = self._reads.newest(stack, sql.FIND_JOBS, sql.FIND_JOBS_BY_STATUS, values, statuses)
+            return _gather(((seq, lambda i=i, r=r: load_readable(i, r)) for seq, i, r in newest), text, limit)
 
     async def forks(self, job: Job, limit: int) -> Sequence[Job]:
         """The jobs that were forked from this one."""
         values: Row = {"project_id": job.project_id, "before": read_token(""), "parent_job_id": job.id}
         with translating(), ExitStack() as stack:
             rows = islice(self._reads.rows(stack, sql.FORKS, values), limit)
-            return [fork for _, job_id, record in rows if (fork := _readable(job_id, record))]
+            return [fork for _, job_id, record in rows if (fork := load_readable(job_id, record))]
 
 
 class MemoryJobFinder:
@@ -83,12 +70,3 @@ def _gather(rows: Iterable[tuple[int, Callable[[], Job | None]]], text: str, lim
         if job is not None and fits(job, text):
             found.append(job)
     return Found(tuple(found))
-
-
-def _readable(job_id: str, record: Any) -> Job | None:
-    """None for one that cannot be read: it must not hide the others."""
-    try:
-        return load(job_id, record)
-    except CorruptedError as error:
-        _log.error("job record cannot be read", job_id=job_id, **error.context)
-        return None

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import Column, Select, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 
 from jobsphere.domain.job import JobStatus
@@ -57,16 +57,18 @@ VIEW_JOB = Query(select(jobs.c.project_id, jobs.c.view).where(jobs.c.id == bindp
 GET_JOB = Query(select(jobs.c.id, jobs.c.record).where(jobs.c.id == bindparam("id")))
 
 
-def _page() -> Select[Any]:
+def _newest(*columns: Column[Any]) -> Select[Any]:
+    """Of a project's jobs, their numbers first."""
     return (
-        select(jobs.c.seq, jobs.c.project_id, jobs.c.view)
+        select(jobs.c.seq, *columns)
         .where(jobs.c.project_id == bindparam("project_id"), jobs.c.seq < bindparam("before"))
         .order_by(jobs.c.seq.desc())
     )
 
 
-PAGE = Query(_page())
-PAGE_BY_STATUS = Query(_page().where(jobs.c.status == bindparam("status")))
+_PAGE = _newest(jobs.c.project_id, jobs.c.view)
+PAGE = Query(_PAGE)
+PAGE_BY_STATUS = Query(_PAGE.where(jobs.c.status == bindparam("status")))
 
 
 def _in_status() -> Select[Any]:
@@ -81,17 +83,10 @@ JOBS_LIVE = Query(_in_status().where(LIVE))
 JOBS_IN = Query(_in_status())
 
 
-def _found() -> Select[Any]:
-    return (
-        select(jobs.c.seq, jobs.c.id, jobs.c.record)
-        .where(jobs.c.project_id == bindparam("project_id"), jobs.c.seq < bindparam("before"))
-        .order_by(jobs.c.seq.desc())
-    )
-
-
-FIND_JOBS = Query(_found())
-FIND_JOBS_BY_STATUS = Query(_found().where(jobs.c.status == bindparam("status")))
-FORKS = Query(_found().where(jobs.c.parent_job_id == bindparam("parent_job_id")))
+_FOUND = _newest(jobs.c.id, jobs.c.record)
+FIND_JOBS = Query(_FOUND)
+FIND_JOBS_BY_STATUS = Query(_FOUND.where(jobs.c.status == bindparam("status")))
+FORKS = Query(_FOUND.where(jobs.c.parent_job_id == bindparam("parent_job_id")))
 EXPIRED_JOBS = Query(
     select(jobs.c.id, jobs.c.record)
     .where(HAS_DATA, jobs.c.data_expires_at <= bindparam("now"), status_among(SETTLED))

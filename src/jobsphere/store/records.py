@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from jobsphere.domain.artifact import File
@@ -21,6 +22,7 @@ Value = str | int | bytes | None
 """What a column holds here."""
 Row = dict[str, Value]
 
+_log = structlog.get_logger(__name__)
 _JOB = TypeAdapter(Job)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -42,6 +44,15 @@ def load(job_id: str, record: bytes) -> Job:
     except ValidationError as error:
         where = [".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)]
     raise CorruptedError(f"the stored record of job {job_id} cannot be read", fields=where)
+
+
+def load_readable(job_id: str, record: bytes) -> Job | None:
+    """As :func:`load`; None for one that cannot be read: it is told to the operator and must not hold up the others."""
+    try:
+        return load(job_id, record)
+    except CorruptedError as error:
+        _log.error("job record cannot be read", job_id=job_id, **error.context)
+        return None
 
 
 def to_micros(time: datetime) -> int:

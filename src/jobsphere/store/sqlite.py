@@ -7,7 +7,6 @@ connection that can only read and never waits for the writer. Writes share commi
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
@@ -17,9 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
-from jobsphere.domain.errors import CorruptedError, NotFoundError, UnavailableError, no_such
+from jobsphere.domain.errors import NotFoundError, UnavailableError, no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.meter import Meter, Silent
 from jobsphere.domain.operation import Operation
@@ -34,6 +31,7 @@ from jobsphere.store.records import (
     blob_rows,
     job_row,
     load,
+    load_readable,
     operation_row,
     to_micros,
     to_operation,
@@ -48,7 +46,6 @@ T = TypeVar("T")
 Encode = Callable[[Job], bytes]
 """A job in its published encoding: what :meth:`SqliteJobStore.view_job` and pages give back."""
 
-_log = structlog.get_logger(__name__)
 _VIEW_JOB = sql.VIEW_JOB.sql
 
 
@@ -141,13 +138,8 @@ class SqliteJobStore:
         """One page, newest first; as fast on the last page and for a rare status as on the first."""
         values: Row = {"project_id": project_id, "before": read_token(token)}
         with translating(), ExitStack() as stack:
-            if statuses is None:
-                ranges = [self._reads.rows(stack, sql.PAGE, values)]
-            else:
-                by_status = sql.PAGE_BY_STATUS
-                ranges = [self._reads.rows(stack, by_status, values | {"status": s.value}) for s in set(statuses)]
-            newest_first = heapq.merge(*ranges, key=itemgetter(0), reverse=True)
-            rows = list(islice(newest_first, limit + 1))
+            newest = self._reads.newest(stack, sql.PAGE, sql.PAGE_BY_STATUS, values, statuses)
+            rows = list(islice(newest, limit + 1))
         views = tuple(JobView(project, body) for _, project, body in rows[:limit])
         return JobPage(views, page_token(rows[limit - 1][0]) if len(rows) > limit else "")
 
@@ -213,11 +205,4 @@ def _references(job: Job) -> list[Row]:
 
 
 def _readable(rows: Iterable[tuple[str, bytes]]) -> list[Job]:
-    """The jobs of the rows. One that cannot be read is told to the operator and must not hold up the others."""
-    jobs: list[Job] = []
-    for job_id, record in rows:
-        try:
-            jobs.append(load(job_id, record))
-        except CorruptedError as error:
-            _log.error("job record cannot be read", job_id=job_id, **error.context)
-    return jobs
+    return [job for job_id, record in rows if (job := load_readable(job_id, record))]
