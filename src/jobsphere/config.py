@@ -19,15 +19,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from jobsphere.domain.capacity import DEFAULT_JOBS_AT_ONCE, DEFAULT_PIDS
 from jobsphere.domain.errors import InvalidArgumentError
 from jobsphere.domain.image import complete
+from jobsphere.serverfile import default_data_dir
 
 CONFIG_NAME = "jobsphere.toml"
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def default_data_dir() -> Path:
-    """``$XDG_DATA_HOME/jobsphere``, by default ``~/.local/share/jobsphere``."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "jobsphere"
 
 
 class ImageSetting(BaseModel):

@@ -102,17 +102,16 @@ class durable:  # noqa: N801  reads as a statement
 
 def sync_directory(path: str | os.PathLike[str], point: Point) -> None:
     """Make the names that were given or taken in a directory last. Blocks."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with durable(point):
-            os.fsync(fd)
-    finally:
-        os.close(fd)
+    _sync(path, os.O_DIRECTORY, point)
 
 
 def sync_file(path: str | os.PathLike[str], point: Point) -> None:
     """Make what is in a file last; a link is not followed. Blocks."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    _sync(path, os.O_NOFOLLOW, point)
+
+
+def _sync(path: str | os.PathLike[str], flag: int, point: Point) -> None:
+    fd = os.open(path, os.O_RDONLY | flag | os.O_CLOEXEC)
     try:
         with durable(point):
             os.fsync(fd)

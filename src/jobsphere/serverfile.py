@@ -18,6 +18,12 @@ from jobsphere.domain.errors import AlreadyExistsError, FailedPreconditionError
 from jobsphere.durable import Point, durable
 
 
+def default_data_dir() -> Path:
+    """Where everything lives if nothing else is said: ``$XDG_DATA_HOME/jobsphere``, or ``~/.local/share/jobsphere``."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "jobsphere"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
     """Where a running server listens, and its first project. ``host`` is the one for clients."""

@@ -12,18 +12,6 @@ from jobsphere.domain.text import readable
 
 _log = structlog.get_logger("jobsphere.api")
 
-_CODES: dict[type[errors.JobsphereError], grpc.StatusCode] = {
-    errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
-    errors.InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
-    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
-    errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
-    errors.AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
-    errors.ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
-    errors.CorruptedError: grpc.StatusCode.DATA_LOSS,
-}
 _MAX_TEXT_BYTES = 2000
 """A status text travels in a header, each byte as up to three: clients refuse headers of more than 8 KiB in all."""
 
@@ -39,16 +27,8 @@ class Failure:
 def code_of(error: Exception) -> grpc.StatusCode:
     """The code of what a call that raised ``error`` answers."""
     if isinstance(error, errors.JobsphereError):
-        return _CODES.get(type(error), grpc.StatusCode.UNKNOWN)
+        return grpc.StatusCode[errors.CODES.get(type(error), "UNKNOWN")]
     return grpc.StatusCode.INTERNAL
-
-
-def error_of(code: grpc.StatusCode, text: str) -> errors.JobsphereError:
-    """The error that answers with this code."""
-    for kind, known in _CODES.items():
-        if known is code:
-            return kind(text)
-    return errors.JobsphereError(text)
 
 
 def failure_of(error: Exception, method: str, request_id: str, subject: str) -> Failure:

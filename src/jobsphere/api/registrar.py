@@ -23,7 +23,7 @@ from jobsphere.api.audit import AuditedMethod, Auditor, changes
 from jobsphere.api.errors import code_of, failure_of
 from jobsphere.api.requests import Entrance, Read, reader_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
-from jobsphere.domain.meter import Meter, Silent
+from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.resource import Subject
 from jobsphere.service.guesses import comes_from
 from jobsphere.service.trail import begin
@@ -147,9 +147,9 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         authenticate: Authenticate,
         auditor: Auditor,
         new_request_id: Callable[[], str] = _random_id,
-        meter: Meter | None = None,
+        meter: Meter = SILENT,
     ) -> None:
-        self._meter = meter or Silent()
+        self._meter = meter
         self._authenticate = authenticate
         self._auditor = auditor
         self._new_request_id = new_request_id

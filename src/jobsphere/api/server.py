@@ -24,7 +24,7 @@ from jobsphere.api.requests import MAX_RECEIVE_BYTES
 from jobsphere.api.resources import DockerImageService, DockerImageV2Service, S3Service
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
-from jobsphere.domain.meter import Meter
+from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.service.audit import Audit
 from jobsphere.service.communities import Communities
 from jobsphere.service.connectors import Connectors
@@ -84,7 +84,7 @@ class GrpcServer:
         self,
         services: Services,
         origins: Origins | None = None,
-        meter: Meter | None = None,
+        meter: Meter = SILENT,
         handshake_s: float = 10.0,
     ) -> None:
         self._handshake_ms = int(handshake_s * 1000)

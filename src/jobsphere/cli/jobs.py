@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,7 +49,7 @@ def list_(
         facts,
         _fields,
         (Column("id", no_wrap=True, min_width=20), "name", "status", "created", "took", "instance type"),
-        lambda one: (one.id, one.name, str(one.status), _when(one), _took(one), one.instance_type),
+        lambda one: (one.id, one.name, str(one.status), _when(one), one.took, one.instance_type),
         as_json=json_,
     )
 
@@ -194,7 +193,3 @@ def _fields(facts: JobFacts) -> dict[str, object]:
 
 def _when(facts: JobFacts) -> str:
     return f"{facts.created_at.astimezone():%Y-%m-%d %H:%M:%S}" if facts.created_at else ""
-
-
-def _took(facts: JobFacts) -> str:
-    return str(timedelta(seconds=int(facts.duration.total_seconds()))) if facts.duration else ""

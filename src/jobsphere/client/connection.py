@@ -11,11 +11,10 @@ from pathlib import Path
 import grpc
 
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError
-from jobsphere.serverfile import running_server
+from jobsphere.serverfile import default_data_dir, running_server
 
 ENDPOINT, TOKEN, PROJECT, DATA_DIR = "JOBSPHERE_ENDPOINT", "YC_IAM_TOKEN", "JOBSPHERE_PROJECT", "JOBSPHERE_DATA_DIR"
 CA_FILE = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
-_DEFAULT_DATA_DIR = Path("~/.local/share/jobsphere")
 _SERVICES = (
     "yandex.cloud.datasphere.v2.jobs.ProjectJobService",
     "yandex.cloud.datasphere.v2.ProjectService",
@@ -84,7 +83,7 @@ def find_connection(
     ca_file = ca_file or ("" if data_dir else known.get(CA_FILE, ""))
     first = ""
     if not endpoint:
-        folder = Path(data_dir or known.get(DATA_DIR) or _DEFAULT_DATA_DIR).expanduser()
+        folder = Path(data_dir or known.get(DATA_DIR) or default_data_dir()).expanduser()
         try:
             info = running_server(folder)
         except FailedPreconditionError as error:

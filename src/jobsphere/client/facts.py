@@ -59,6 +59,11 @@ class JobFacts:
             return None
         return (self.finished_at or datetime.now(UTC)) - self.started_at
 
+    @property
+    def took(self) -> str:
+        """The duration for people, in whole seconds; empty before it started."""
+        return str(timedelta(seconds=int(self.duration.total_seconds()))) if self.duration else ""
+
 
 @dataclass(frozen=True, slots=True)
 class LogMessage:

@@ -8,19 +8,6 @@ import grpc
 
 from jobsphere.domain import errors
 
-_ERRORS: dict[grpc.StatusCode, type[errors.JobsphereError]] = {
-    grpc.StatusCode.NOT_FOUND: errors.NotFoundError,
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgumentError,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPreconditionError,
-    grpc.StatusCode.UNIMPLEMENTED: errors.UnsupportedError,
-    grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
-    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDeniedError,
-    grpc.StatusCode.ALREADY_EXISTS: errors.AlreadyExistsError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhaustedError,
-    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
-    grpc.StatusCode.DATA_LOSS: errors.CorruptedError,
-}
-
 
 class JobFailedError(errors.JobsphereError):
     """A job did not end with success.
@@ -41,7 +28,7 @@ def failure_of(error: grpc.RpcError, endpoint: str) -> errors.JobsphereError:
     code, words = call.code(), call.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE and ("connect" in words or "handshak" in words.lower()):
         return errors.UnavailableError(f"the server at {endpoint} cannot be reached: {words}")
-    return _ERRORS.get(code, errors.JobsphereError)(words or f"the call failed: {code.name}")
+    return errors.error_by_code(code.name, words or f"the call failed: {code.name}")
 
 
 def is_away(error: grpc.RpcError) -> bool:

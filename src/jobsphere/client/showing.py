@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from html import escape
 
 from jobsphere.client.facts import JobFacts
@@ -18,7 +17,7 @@ def as_html(job: JobFacts) -> str:
         "Command": job.cmd,
         "Instance type": job.instance_type,
         "Started": f"{job.started_at:%Y-%m-%d %H:%M:%S} UTC" if job.started_at else "",
-        "Took": str(timedelta(seconds=int(job.duration.total_seconds()))) if job.duration else "",
+        "Took": job.took,
         "Outputs": ", ".join(file.path for file in job.files if file.kind == "output"),
     }
     body = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in rows.items() if text)

@@ -7,7 +7,7 @@ operator goes into ``context``, which is logged and not sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class JobsphereError(Exception):
@@ -72,3 +72,23 @@ class UnavailableError(JobsphereError):
 
 class CorruptedError(JobsphereError):
     """Stored bytes are not what their hash says."""
+
+
+CODES: Mapping[type[JobsphereError], str] = {
+    NotFoundError: "NOT_FOUND",
+    InvalidArgumentError: "INVALID_ARGUMENT",
+    FailedPreconditionError: "FAILED_PRECONDITION",
+    UnsupportedError: "UNIMPLEMENTED",
+    UnauthenticatedError: "UNAUTHENTICATED",
+    PermissionDeniedError: "PERMISSION_DENIED",
+    AlreadyExistsError: "ALREADY_EXISTS",
+    ResourceExhaustedError: "RESOURCE_EXHAUSTED",
+    UnavailableError: "UNAVAILABLE",
+    CorruptedError: "DATA_LOSS",
+}
+"""The standard RPC code of each, by its name."""
+
+
+def error_by_code(code: str, public: str) -> JobsphereError:
+    """The error that is answered with this code; of one that none is answered with, the base of all."""
+    return next((kind for kind, name in CODES.items() if name == code), JobsphereError)(public)

@@ -41,3 +41,6 @@ class Silent:
 
     def transferred(self, direction: str, size: int, seconds: float) -> None:
         """See :meth:`Meter.transferred`."""
+
+
+SILENT = Silent()

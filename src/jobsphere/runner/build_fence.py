@@ -47,20 +47,13 @@ class BuildBench:
         return _Fenced(self._bench, self._hidden, read, write)
 
 
-class _Fenced:
+class _Fenced(BuildBench):
+    """The same, with only these paths to be read, or filled, below the hidden folders."""
+
     def __init__(self, bench: Bench, hidden: Sequence[str], read: Sequence[Path], write: Sequence[Path]) -> None:
-        self._bench = bench
-        self._hidden = hidden
+        super().__init__(bench, hidden)
         self._read = read
         self._write = write
-
-    def log(self, line: str) -> None:
-        """To the job's system log."""
-        self._bench.log(line)
-
-    def pause(self, seconds: float) -> None:
-        """As the attempt's own."""
-        self._bench.pause(seconds)
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
         """In the fence. No variable of ``env`` is the job's to name, so that bubblewrap itself may have them."""
@@ -68,10 +61,6 @@ class _Fenced:
         command = [bubblewrap(), *NAMESPACES, *self._mounts(scratch), "--chdir", "/", "--", *argv]
         # Two mounts are spanned by no hard link; a copy shares blocks where the file system can.
         return self._bench.run(command, {**env, "TMPDIR": scratch, "UV_LINK_MODE": "copy"}, on_line)
-
-    def fenced(self, read: Sequence[Path], write: Sequence[Path]) -> Workbench:
-        """See the port."""
-        return _Fenced(self._bench, self._hidden, read, write)
 
     def _mounts(self, scratch: str) -> Iterator[str]:
         yield from ("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run")

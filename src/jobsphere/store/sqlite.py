@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from jobsphere.domain.errors import NotFoundError, UnavailableError, no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
-from jobsphere.domain.meter import Meter, Silent
+from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobView
 from jobsphere.domain.resource import Project
@@ -55,20 +55,18 @@ class SqliteJobStore:
     Belongs to one event loop. After a full disk or an I/O error it goes on as soon as the disk does.
     """
 
-    def __init__(
-        self, reader: sqlite3.Connection, writer: GroupWriter, encode: Encode, meter: Meter | None = None
-    ) -> None:
+    def __init__(self, reader: sqlite3.Connection, writer: GroupWriter, encode: Encode, meter: Meter = SILENT) -> None:
         self._reads = Reads(reader)
         self._execute = reader.execute
         self._writer = writer
         self._encode = encode
-        self._meter = meter or Silent()
+        self._meter = meter
         self.resources = SqliteResourceStore(reader, writer)
         """The resources in the same file; closed with this."""
 
     @classmethod
     def open(
-        cls, path: Path, encode: Encode, *, busy_timeout_s: float = BUSY_TIMEOUT_S, meter: Meter | None = None
+        cls, path: Path, encode: Encode, *, busy_timeout_s: float = BUSY_TIMEOUT_S, meter: Meter = SILENT
     ) -> SqliteJobStore:
         """Open the database at ``path``; make it, or bring it up to date, where needed.
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from jobsphere.domain.errors import JobsphereError, UnavailableError
-from jobsphere.domain.meter import Meter, Silent
+from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.durable import Point, durable
 from jobsphere.store.connection import translated
 
@@ -49,9 +49,9 @@ class GroupWriter:
     A write that returned is durable. When its waiter is cancelled, a write that is under way still happens.
     """
 
-    def __init__(self, connection: sqlite3.Connection, meter: Meter | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection, meter: Meter = SILENT) -> None:
         self._connection = connection
-        self._meter = meter or Silent()
+        self._meter = meter
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
         self._waiting: deque[_Waiting] = deque()
         self._drain: asyncio.Task[None] | None = None

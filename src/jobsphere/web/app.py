@@ -25,7 +25,7 @@ from jobsphere.domain.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from jobsphere.domain.meter import Meter
+from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.ports import BlobStore, UrlSigner
 from jobsphere.domain.text import readable
 from jobsphere.web.blobs import Admit, Blobs, Settle
@@ -76,7 +76,7 @@ def build_app(
     settle: Settle = _all_stays,
     parts: Iterable[Callable[[web.Application], None]] = (),
     names: frozenset[str] | None = None,
-    meter: Meter | None = None,
+    meter: Meter = SILENT,
 ) -> web.Application:
     """The application: ``/v1/blobs/…`` by signed URL, ``/healthz`` (it lives), ``/readyz`` (it takes jobs), and more.
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from jobsphere.domain.errors import InvalidArgumentError
-from jobsphere.domain.meter import Meter, Silent
+from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.ports import BlobStore, UrlSigner
 
 SEND_CHUNK_BYTES = 1 << 20
@@ -34,9 +34,9 @@ class Blobs:
         known: Callable[[str], Awaitable[object]],
         admit: Admit,
         settle: Settle,
-        meter: Meter | None = None,
+        meter: Meter = SILENT,
     ) -> None:
-        self._meter = meter or Silent()
+        self._meter = meter
         self._signer = signer
         self._blobs = blobs
         self._idle_timeout_s = idle_timeout_s
@@ -53,10 +53,8 @@ class Blobs:
             )
         await self._known(grant.project_id)
         begin = time.monotonic()
-        if await self._blobs.missing(grant.project_id, [grant.sha256]):
-            async with self._admit(grant.project_id, grant.size_bytes):
-                await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
-        else:  # a repeat brings nothing new
+        new = await self._blobs.missing(grant.project_id, [grant.sha256])  # a repeat brings nothing
+        async with self._admit(grant.project_id, grant.size_bytes) if new else nullcontext():
             await self._blobs.receive(grant.project_id, grant.sha256, grant.size_bytes, self._body(request))
         await self._settle(grant.project_id, grant.sha256)
         self._meter.transferred("up", grant.size_bytes, time.monotonic() - begin)

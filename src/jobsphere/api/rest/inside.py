@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobsphere.api.errors import error_of
 from jobsphere.api.registrar import Registrar
 from jobsphere.api.rest.call import Call
 from jobsphere.api.rest.codec import Failed, message_of, values_of
+from jobsphere.domain.errors import error_by_code
 
 
 async def call_inside(
@@ -31,6 +31,6 @@ async def call_inside(
             f"/{service.full_name}/{method_name}", message_of(method.input_type, dict(request)), call
         )
     except Failed as error:
-        raise error_of(error.code, str(error)) from None
+        raise error_by_code(error.code.name, str(error)) from None
     assert answer is not None
     return values_of(method.output_type, answer)
