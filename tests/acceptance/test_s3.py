@@ -102,7 +102,10 @@ def test_a_mounted_bucket_outlives_the_server_and_goes_with_its_job(tmp_path: Pa
             api.create(project, script, s3_mount_ids=[connector])
         assert [c["active"] for c in json.loads(jobsphere(server.data_dir, "s3", "list", "--json"))] == [False]
         jobsphere(server.data_dir, "s3", "activate", "team")
-        api.execute(api.create(project, "true", s3_mount_ids=[connector]))
+        again = api.create(project, "true", s3_mount_ids=[connector])
+        api.execute(again)
+        assert api.wait(again).status == pb.SUCCESS
+        wait_for(lambda: not mounts_below(server.data_dir), "its bucket is unmounted")
         api.close()
 
 
