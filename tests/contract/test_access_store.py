@@ -22,7 +22,7 @@ from jobsphere.domain.job import Attempt, Job, JobSpec, JobStatus
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import JobStore
 from jobsphere.domain.resource import Community, Project
-from jobsphere.store.access import SqliteAccounts, SqliteAudit, SqliteTeams
+from jobsphere.store.access import SqlAccounts, SqlAudit, SqlTeams
 from jobsphere.store.failing_access import Failing
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.memory_access import MemoryAccounts, MemoryAudit, MemoryTeams
@@ -49,7 +49,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     path = tmp_path / "jobsphere.db"
     if request.param == "sqlite":
         jobs = SqliteJobStore.open(path, lambda job: job.id.encode())
-        opened = Stores(jobs, jobs.beside(SqliteAccounts), jobs.beside(SqliteTeams), jobs.beside(SqliteAudit), path)
+        opened = Stores(jobs, jobs.beside(SqlAccounts), jobs.beside(SqlTeams), jobs.beside(SqlAudit), path)
     else:
         memory = MemoryJobStore()
         accounts = MemoryAccounts(memory)

@@ -16,7 +16,7 @@ from jobsphere.domain.job import Job, JobSpec, JobStatus
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import JobStore
 from jobsphere.store.failing_access import Failing
-from jobsphere.store.finding import MemoryJobFinder, SqliteJobFinder
+from jobsphere.store.finding import MemoryJobFinder, SqlJobFinder
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.sqlite import SqliteJobStore
 
@@ -44,7 +44,7 @@ class Stores:
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param == "sqlite":
         jobs = SqliteJobStore.open(tmp_path / "jobsphere.db", lambda job: job.id.encode())
-        opened = Stores(jobs, jobs.beside(SqliteJobFinder))
+        opened = Stores(jobs, jobs.beside(SqlJobFinder))
     else:
         memory = MemoryJobStore()
         finder: JobFinder = MemoryJobFinder(memory)

@@ -16,7 +16,7 @@ from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.resource import Community, Project
 from jobsphere.domain.resource_ports import ResourceStore
 from jobsphere.domain.resources import Resource, Secret
-from jobsphere.store.access import SqliteTeams
+from jobsphere.store.access import SqlTeams
 from jobsphere.store.failing import FailingResourceStore
 from jobsphere.store.resources import MemoryResourceStore
 from jobsphere.store.sqlite import SqliteJobStore
@@ -124,7 +124,7 @@ async def test_a_record_that_cannot_be_read_is_told_without_its_content(tmp_path
 
 async def test_a_deleted_project_takes_its_resources_along(tmp_path: Path) -> None:
     opened = SqliteJobStore.open(tmp_path / "jobsphere.db", lambda _: b"")
-    teams = opened.beside(SqliteTeams)
+    teams = opened.beside(SqlTeams)
     await teams.add_community(Community("c1", "default", NOW, "me"), None)
     for project_id in ("p1", "p2"):
         await teams.create_project(Project(project_id, project_id, "c1", NOW, "me"), None, None)

@@ -17,7 +17,7 @@ from jobsphere.domain.ports import FinishedFile, JobStore
 from jobsphere.domain.quota_ports import JobCounts
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.sqlite import SqliteJobStore
-from jobsphere.store.usage import MemoryJobCounts, SqliteJobCounts
+from jobsphere.store.usage import MemoryJobCounts, SqlJobCounts
 
 OTHER = "q" * 20
 
@@ -29,7 +29,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield memory, MemoryJobCounts(memory)
     else:
         store = SqliteJobStore.open(tmp_path / "jobs.db", lambda job: b"")
-        yield store, store.beside(SqliteJobCounts)
+        yield store, store.beside(SqlJobCounts)
         await store.close()
 
 

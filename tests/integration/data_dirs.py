@@ -15,7 +15,7 @@ from jobsphere.domain.job import Attempt, Job, JobStatus
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.resource import Community, Project
 from jobsphere.runner.rundir import create_run_directory
-from jobsphere.store.access import SqliteTeams
+from jobsphere.store.access import SqlTeams
 from jobsphere.store.sqlite import SqliteJobStore
 
 CONTENTS = (b"one", b"two", b"three")
@@ -32,7 +32,7 @@ async def fill(data: Path) -> None:
     (data / "key").chmod(0o600)
     (data / "jobsphere.toml").write_text("job_pids = 100\n")
     store = SqliteJobStore.open(data / "jobsphere.db", encode_job)
-    teams = store.beside(SqliteTeams)
+    teams = store.beside(SqlTeams)
     await teams.add_community(Community("c" * 20, "default", NOW, "ann"), None)
     await teams.create_project(Project(PROJECT, "default", "c" * 20, NOW, "ann"), None, None)
     for number, content in enumerate(CONTENTS):

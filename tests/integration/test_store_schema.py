@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.store import access_statements, queries, schema, statements
-from jobsphere.store.access import SqliteTeams
+from jobsphere.store.access import SqlTeams
 from jobsphere.store.migrations import run
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.store.tables import metadata
@@ -147,7 +147,7 @@ async def test_projects_of_the_first_version_get_their_communities(path: Path) -
                 "VALUES (?, ?, ?, 7, 'me', '')", (f"p-{name}", name, community),
             )  # fmt: skip
     store = opened(path)
-    teams = store.beside(SqliteTeams)
+    teams = store.beside(SqlTeams)
     assert [(c.id, c.name, c.created_by_id) for c in await teams.list_communities()] == [
         ("c1", "default", "me"), ("c2", "c-c2", "me")
     ]  # fmt: skip
@@ -186,7 +186,7 @@ def test_the_statements_are_what_the_queries_say() -> None:
         (access_statements.BINDINGS_ON, "bindings_by_resource (resource_id=?)"),
         (access_statements.GET_ACCOUNT, "sqlite_autoindex_accounts_1 (id=?)"),
         (access_statements.ACCOUNT_OF, "sqlite_autoindex_accounts_3 (external_id=?)"),
-        (access_statements.AUDIT_OF_PROJECT, "audit_by_project (project_id=?)"),
+        (access_statements.AUDIT_OF_PROJECT, "audit_by_project (project_id=? AND seq<?)"),
         (access_statements.DELETE_JOBS_OF_PROJECT, "jobs_newest_by_status (project_id=?)"),
         (access_statements.DELETE_OPERATIONS_OF_PROJECT, "operations_by_project (project_id=?)"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, insert, literal_column, select, update
-from sqlalchemy.dialects import sqlite
 
 from jobsphere.store.access_tables import accounts, audit, bindings, communities, credentials
 from jobsphere.store.query import Query, names
@@ -48,7 +47,7 @@ LIST_CREDENTIALS_OF = Query(
 )
 REMOVE_CREDENTIAL = Query(delete(credentials).where(credentials.c.id == bindparam("id")))
 
-ADD_BINDING = Query(sqlite.insert(bindings).on_conflict_do_nothing(), names(*bindings.c))
+ADD_BINDING = Query(insert(bindings), names(*bindings.c), unless_there=True)
 BINDINGS_OF = Query(select(*_BINDING).where(bindings.c.account_id == bindparam("account_id")))
 BINDINGS_ON = Query(select(*_BINDING).where(bindings.c.resource_id == bindparam("resource_id")))
 REMOVE_BINDING = Query(delete(bindings).where(*(column == bindparam(column.name) for column in bindings.c)))
@@ -106,10 +105,14 @@ _ROW = (
     audit.c.request_id,
     audit.c.seq,
 )
-_NEWEST_FIRST = select(*_ROW).where(audit.c.at >= bindparam("since")).order_by(audit.c.seq.desc())
+_NEWEST_FIRST = (
+    select(*_ROW)
+    .where(audit.c.seq < bindparam("before"), audit.c.at >= bindparam("since"))
+    .order_by(audit.c.seq.desc())
+)
 
-OLDEST_AUDIT = Query(select(audit.c.seq, audit.c.at).order_by(audit.c.seq.asc()))
+OLDEST_AUDIT = Query(select(audit.c.seq, audit.c.at).order_by(audit.c.seq.asc()), cut=True)
 CUT_AUDIT = Query(delete(audit).where(audit.c.seq == bindparam("gone")))
 ADD_AUDIT = Query(insert(audit), names(*audit.c))
-AUDIT = Query(_NEWEST_FIRST)
-AUDIT_OF_PROJECT = Query(_NEWEST_FIRST.where(audit.c.project_id == bindparam("project_id")))
+AUDIT = Query(_NEWEST_FIRST, cut=True)
+AUDIT_OF_PROJECT = Query(_NEWEST_FIRST.where(audit.c.project_id == bindparam("project_id")), cut=True)

@@ -1,4 +1,4 @@
-"""The queries of the store, written over the tables and in no dialect; ``statements.json`` is what they say to SQLite.
+"""The queries of the store, written over the tables and in no dialect; ``statements.json`` has them in those there are.
 
 The text is compiled beforehand, since loading what compiles it would take half of a server's start. After a change here
 or in the tables run ``python -m jobsphere.store.queries``; a test fails until that was done.
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, Select, bindparam, delete, func, insert, literal_column, select, update
-from sqlalchemy.dialects import sqlite
 
 from jobsphere.domain.job import JobStatus
 from jobsphere.store import access_queries
@@ -36,7 +35,7 @@ _SAME_AS_BEFORE = (
 ADD_JOB = Query(insert(jobs), names(*jobs.c))
 UPDATE_JOB = Query(update(jobs).where(*_SAME_AS_BEFORE), _CHANGING)
 DELETE_JOB = Query(delete(jobs).where(*_SAME_AS_BEFORE))
-ADD_BLOB = Query(sqlite.insert(job_blobs).on_conflict_do_nothing(), names(*job_blobs.c))
+ADD_BLOB = Query(insert(job_blobs), names(*job_blobs.c), unless_there=True)
 DELETE_BLOBS = Query(delete(job_blobs).where(job_blobs.c.job_id == bindparam("job_id")))
 ADD_OPERATION = Query(insert(operations), names(*operations.c))
 DELETE_OPERATIONS = Query(delete(operations).where(operations.c.job_id == bindparam("job_id")))
@@ -51,7 +50,7 @@ ADD_RESOURCE = Query(insert(resources), names(*resources.c))
 UPDATE_RESOURCE = Query(update(resources).where(*_SAME_RESOURCE), ("version", "body"))
 DELETE_RESOURCE = Query(delete(resources).where(*_SAME_RESOURCE))
 
-# Reads. None has a limit: rows are made as they are fetched, and the reader stops when it has enough.
+# Reads. None has a limit of its own: see :class:`jobsphere.store.query.Query` for those of which not all are wanted.
 
 VIEW_JOB = Query(select(jobs.c.project_id, jobs.c.view).where(jobs.c.id == bindparam("id")))
 GET_JOB = Query(select(jobs.c.id, jobs.c.record).where(jobs.c.id == bindparam("id")))
@@ -67,8 +66,8 @@ def _newest(*columns: Column[Any]) -> Select[Any]:
 
 
 _PAGE = _newest(jobs.c.project_id, jobs.c.view)
-PAGE = Query(_PAGE)
-PAGE_BY_STATUS = Query(_PAGE.where(jobs.c.status == bindparam("status")))
+PAGE = Query(_PAGE, cut=True)
+PAGE_BY_STATUS = Query(_PAGE.where(jobs.c.status == bindparam("status")), cut=True)
 
 
 def _in_status() -> Select[Any]:
@@ -84,13 +83,14 @@ JOBS_IN = Query(_in_status())
 
 
 _FOUND = _newest(jobs.c.id, jobs.c.record)
-FIND_JOBS = Query(_FOUND)
-FIND_JOBS_BY_STATUS = Query(_FOUND.where(jobs.c.status == bindparam("status")))
-FORKS = Query(_FOUND.where(jobs.c.parent_job_id == bindparam("parent_job_id")))
+FIND_JOBS = Query(_FOUND, cut=True)
+FIND_JOBS_BY_STATUS = Query(_FOUND.where(jobs.c.status == bindparam("status")), cut=True)
+FORKS = Query(_FOUND.where(jobs.c.parent_job_id == bindparam("parent_job_id")), cut=True)
 EXPIRED_JOBS = Query(
     select(jobs.c.id, jobs.c.record)
     .where(HAS_DATA, jobs.c.data_expires_at <= bindparam("now"), status_among(SETTLED))
-    .order_by(jobs.c.data_expires_at)
+    .order_by(jobs.c.data_expires_at),
+    cut=True,
 )
 JOBS_WITH_DATA = Query(
     select(jobs.c.id, jobs.c.record)
@@ -158,7 +158,7 @@ ALL_OF_KIND = Query(select(resources.c.project_id, resources.c.id).where(_OF_KIN
 
 
 def compiled() -> str:
-    """The content of ``statements.json``: by name, the text and the names of its values in order."""
+    """The content of ``statements.json``: by name and dialect, the text and the names of its values in order."""
     everything = globals() | vars(access_queries)
     queries = {name: value.compiled() for name, value in everything.items() if isinstance(value, Query)}
     return json.dumps(queries, indent=1) + "\n"

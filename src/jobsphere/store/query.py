@@ -1,4 +1,4 @@
-"""What one query is before it is compiled."""
+"""What one query is before it is compiled, for each database."""
 
 from __future__ import annotations
 
@@ -6,22 +6,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Select, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql.dml import Delete, Insert, Update
+
+AT_MOST = "at_most"
+
+_DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query and, for one that writes, the columns that it sets."""
+    """A query and, for one that writes, the columns that it sets.
+
+    ``unless_there``: a row whose key is there already is left out. ``cut``: not all rows are wanted. SQLite makes
+    them as they are fetched; PostgreSQL is told how many, by the value :data:`AT_MOST` (null for all).
+    """
 
     body: Select[Any] | Insert | Update | Delete
     columns: Sequence[str] | None = None
+    unless_there: bool = False
+    cut: bool = False
 
-    def compiled(self) -> tuple[str, list[str]]:
-        """The text for SQLite and the names of its values in order."""
-        text: Any = self.body.compile(dialect=sqlite.dialect(), column_keys=self.columns)
-        return " ".join(str(text).split()), list(text.positiontup or ())
+    def compiled(self) -> dict[str, tuple[str, list[str]]]:
+        """By dialect, the text and the names of its values in order."""
+        return {
+            "sqlite": _compile(self._body("sqlite"), sqlite.dialect(), self.columns),
+            "postgresql": _compile(self._body("postgresql"), PGDialect_asyncpg(), self.columns),
+        }
+
+    def _body(self, dialect: str) -> Any:
+        body: Any = self.body
+        if self.unless_there:
+            return _DIALECTS[dialect].insert(body.table).on_conflict_do_nothing()
+        if isinstance(body, Insert):
+            return body.inline()  # nobody asks for the number that the database gives
+        return body.limit(bindparam(AT_MOST)) if self.cut and dialect == "postgresql" else body
+
+
+def _compile(body: Any, dialect: Any, columns: Sequence[str] | None) -> tuple[str, list[str]]:
+    text: Any = body.compile(dialect=dialect, column_keys=columns)
+    return " ".join(str(text).split()), list(text.positiontup or ())
 
 
 def names(*table_columns: Any) -> list[str]:

@@ -74,7 +74,7 @@ def job_row(job: Job, view: bytes) -> Row:
         "version": job.version,
         "created_at": to_micros(job.created_at),
         "data_expires_at": None if job.data_expires_at is None else to_micros(job.data_expires_at),
-        "data_cleared": int(job.data_cleared),
+        "data_cleared": job.data_cleared,
         "parent_job_id": job.parent_job_id,
         "operation_id": job.operation_id,
         "attempt_id": job.attempt.id if job.attempt else "",

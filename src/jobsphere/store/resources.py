@@ -1,8 +1,7 @@
-"""Resources in the store: in SQLite beside the jobs, in memory, and the form in which they are kept."""
+"""Resources in the store: in a database beside the jobs, in memory, and the form in which they are kept."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -12,59 +11,54 @@ from pydantic import TypeAdapter, ValidationError
 from jobsphere.domain.errors import AlreadyExistsError, CorruptedError, NotFoundError
 from jobsphere.domain.resources import B, Resource
 from jobsphere.store import statements as sql
-from jobsphere.store.connection import translated
+from jobsphere.store.database import Change, Database, Steps, Work
 from jobsphere.store.records import Row, from_micros, to_micros
 from jobsphere.store.statements import Statement
-from jobsphere.store.writer import GroupWriter, Work
+from jobsphere.store.writes import add_row
 
 
-class SqliteResourceStore:
-    """:class:`jobsphere.domain.resource_ports.ResourceStore` on the connections of the store of jobs.
+class SqlResourceStore:
+    """:class:`jobsphere.domain.resource_ports.ResourceStore` in the database of the store of jobs.
 
-    Opened and closed with that one: see :attr:`jobsphere.store.sqlite.SqliteJobStore.resources`.
+    Opened and closed with that one: see :attr:`jobsphere.store.jobs.SqlJobStore.resources`.
     """
 
-    def __init__(self, reader: sqlite3.Connection, writer: GroupWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def add_resource(self, resource: Resource[B]) -> None:
         """See the port."""
-        await self._writer.write(_add(_row(resource), _taken(resource)))
+        await self._database.write(_add(_row(resource), _taken(resource)))
 
     async def update_resource(self, new: Resource[B], was: Resource[B]) -> bool:
         """See the port."""
-        return await self._writer.write(_change(sql.UPDATE_RESOURCE, _row(new) | _guard(was)))
+        return await self._database.write(_change(sql.UPDATE_RESOURCE, _row(new) | _guard(was)))
 
     async def delete_resource(self, was: Resource[B]) -> bool:
         """See the port."""
-        return await self._writer.write(_change(sql.DELETE_RESOURCE, _guard(was)))
+        return await self._database.write(_change(sql.DELETE_RESOURCE, _guard(was)))
 
     async def get_resource(self, kind: type[B], resource_id: str) -> Resource[B]:
         """See the port."""
-        for row in self._all(sql.GET_RESOURCE, {"id": resource_id, "kind": kind.KIND}):
+        for row in await self._database.all(sql.GET_RESOURCE, {"id": resource_id, "kind": kind.KIND}):
             return load_resource(kind, row)
         raise _no_id(kind, resource_id)
 
     async def find_resource(self, kind: type[B], project_id: str, name: str) -> Resource[B]:
         """See the port."""
-        for row in self._all(sql.FIND_RESOURCE, {"project_id": project_id, "kind": kind.KIND, "name": name}):
+        for row in await self._database.all(
+            sql.FIND_RESOURCE, {"project_id": project_id, "kind": kind.KIND, "name": name}
+        ):
             return load_resource(kind, row)
         raise _no_name(kind, project_id, name)
 
     async def list_resources(self, kind: type[B], project_id: str | None = None) -> Sequence[Resource[B]]:
         """See the port."""
         if project_id is None:
-            rows = self._all(sql.LIST_RESOURCES, {"kind": kind.KIND})
+            rows = await self._database.all(sql.LIST_RESOURCES, {"kind": kind.KIND})
         else:
-            rows = self._all(sql.LIST_RESOURCES_OF, {"kind": kind.KIND, "project_id": project_id})
+            rows = await self._database.all(sql.LIST_RESOURCES_OF, {"kind": kind.KIND, "project_id": project_id})
         return [load_resource(kind, row) for row in rows]
-
-    def _all(self, statement: Statement, values: Row) -> list[Any]:
-        try:
-            return self._reader.execute(statement.sql, statement.bind(values)).fetchall()
-        except sqlite3.Error as error:
-            raise translated(error) from error
 
 
 class MemoryResourceStore:
@@ -160,18 +154,14 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def _add(row: Row, taken: str) -> Work[None]:
-    def work(connection: sqlite3.Connection) -> None:
-        try:
-            connection.execute(sql.ADD_RESOURCE.sql, sql.ADD_RESOURCE.bind(row))
-        except sqlite3.IntegrityError as error:
-            raise AlreadyExistsError(taken) from error
-
-    return work
+    return lambda: add_row(sql.ADD_RESOURCE, row, taken, only=True)
 
 
 def _change(statement: Statement, values: Row) -> Work[bool]:
-    bound = statement.bind(values)
-    return lambda connection: connection.execute(statement.sql, bound).rowcount > 0
+    def work() -> Steps[bool]:
+        return (yield Change(statement, values, only=True)) > 0
+
+    return work
 
 
 def _taken(resource: Resource[B]) -> str:

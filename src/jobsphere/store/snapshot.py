@@ -17,10 +17,10 @@ from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.resources import B, Dataset, Resource
 from jobsphere.store import statements as sql
 from jobsphere.store.connection import connect_reader
-from jobsphere.store.reads import translating
 from jobsphere.store.records import load
 from jobsphere.store.resources import load_resource
 from jobsphere.store.schema import HEAD, check_known, current_revision, upgrade
+from jobsphere.store.sqlite_database import translating
 
 _MISSING_VALUE = re.compile(r"NULL value in (\w+)\.(\w+)")
 _PROBLEMS = 10

@@ -1,4 +1,4 @@
-"""The statements of the store as the driver takes them: text for SQLite, compiled beforehand from ``queries.py``.
+"""The statements of the store as the drivers take them, text for each database, compiled from ``queries.py``.
 
 Running ready text on the driver itself is an order of magnitude faster than going through an engine each time; what a
 query says is still defined in one place and in no dialect.
@@ -7,7 +7,7 @@ query says is still defined in one place and in no dialect.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,31 @@ from jobsphere.store.records import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
-    """Text with ``?`` places and the names of their values, in order."""
+class Text:
+    """Text with places (``?`` or ``$1``) and the names of their values, in order."""
 
     sql: str
     names: tuple[str, ...]
 
     def bind(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
-        """The values by their places; those that the statement does not name are left out."""
+        """The values by their places; those that the text does not name are left out."""
         return tuple(values[name] for name in self.names)
 
 
-_FILE = Path(__file__).with_name("statements.json")
-COMPILED = {name: Statement(sql, tuple(names)) for name, (sql, names) in json.loads(_FILE.read_text()).items()}
+@dataclass(frozen=True, slots=True)
+class Statement(Text):
+    """The text for SQLite, and the one for PostgreSQL."""
+
+    postgresql: Text
+
+
+def _read() -> Iterator[tuple[str, Statement]]:
+    for name, of in json.loads(Path(__file__).with_name("statements.json").read_text()).items():
+        (sql, names), (other, other_names) = of["sqlite"], of["postgresql"]
+        yield name, Statement(sql, tuple(names), Text(other, tuple(other_names)))
+
+
+COMPILED = dict(_read())
 
 ADD_JOB = COMPILED["ADD_JOB"]
 UPDATE_JOB = COMPILED["UPDATE_JOB"]

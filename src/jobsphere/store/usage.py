@@ -1,28 +1,27 @@
-"""How many jobs projects have: in the one SQLite file, and in memory."""
+"""How many jobs projects have: in a database, and in memory."""
 
 from __future__ import annotations
 
 from jobsphere.domain.job import JobStatus
 from jobsphere.store import statements as sql
+from jobsphere.store.database import Database
 from jobsphere.store.memory import MemoryJobStore
-from jobsphere.store.reads import Reads
-from jobsphere.store.writer import GroupWriter
 
 
-class SqliteJobCounts:
-    """:class:`jobsphere.domain.quota_ports.JobCounts`; made by ``SqliteJobStore.beside``."""
+class SqlJobCounts:
+    """:class:`jobsphere.domain.quota_ports.JobCounts`; made by ``SqlJobStore.beside``."""
 
-    def __init__(self, reads: Reads, _: GroupWriter) -> None:
-        self._reads = reads
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def stored_jobs(self, project_id: str) -> int:
         """See the port; walks along one index."""
-        return self._reads.all(sql.COUNT_JOBS, {"project_id": project_id})[0][0]
+        return (await self._database.all(sql.COUNT_JOBS, {"project_id": project_id}))[0][0]
 
     async def queued_jobs(self, project_id: str) -> int:
         """See the port."""
         values = {"project_id": project_id, "status": JobStatus.PREPARING.value}
-        return self._reads.all(sql.COUNT_QUEUED, {**values})[0][0]
+        return (await self._database.all(sql.COUNT_QUEUED, {**values}))[0][0]
 
 
 class MemoryJobCounts:

@@ -34,7 +34,7 @@ from jobsphere.service.grants import Grants
 from jobsphere.service.identity import operator
 from jobsphere.service.projects import Projects
 from jobsphere.service.trail import begin
-from jobsphere.store.access import SqliteAccounts, SqliteAudit, SqliteTeams
+from jobsphere.store.access import SqlAccounts, SqlAudit, SqlTeams
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 
@@ -67,7 +67,7 @@ def local_subject() -> Subject:
 def desk_of(store: SqliteJobStore, drop: Callable[[str, Sequence[str]], Awaitable[None]]) -> Desk:
     """The desk of an open store. ``drop``: frees the files of a project that is deleted, and of those attempts."""
     clock, ids = SystemClock(), RandomIds()
-    teams, accounts = store.beside(SqliteTeams), store.beside(SqliteAccounts)
+    teams, accounts = store.beside(SqlTeams), store.beside(SqlAccounts)
     access = Access(store, teams, accounts)
     communities = Communities(teams, access, clock, ids)
     return Desk(
@@ -76,7 +76,7 @@ def desk_of(store: SqliteJobStore, drop: Callable[[str, Sequence[str]], Awaitabl
         communities,
         Grants(accounts, access, clock, ids),
         Accounts(accounts, clock, ids),
-        Audit(store.beside(SqliteAudit), clock),
+        Audit(store.beside(SqlAudit), clock),
         accounts,
     )
 

@@ -22,7 +22,7 @@ from jobsphere.service.images import ImageResources
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.service.sparks import Sparks
-from jobsphere.store.finding import SqliteJobFinder
+from jobsphere.store.finding import SqlJobFinder
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.pages import Behind, PagesMount
@@ -58,7 +58,7 @@ def pages_of(
     return PagesMount(
         Behind(
             services.identity,
-            Board(store, store.beside(SqliteJobFinder), desk.access, desk.account_store, types),
+            Board(store, store.beside(SqlJobFinder), desk.access, desk.account_store, types),
             services.logs,
             desk.communities,
             Secrets(backing, keys),

@@ -50,7 +50,7 @@ from jobsphere.service.quotas import Quotas
 from jobsphere.service.resources import Backing
 from jobsphere.service.tokens import Tokens
 from jobsphere.store.sqlite import SqliteJobStore
-from jobsphere.store.usage import SqliteJobCounts
+from jobsphere.store.usage import SqlJobCounts
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
@@ -154,7 +154,7 @@ class Server:
         types = instance_types_of(settings, volume)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
-        quotas = Quotas(parts.quota_of(settings), store, store.beside(SqliteJobCounts), blobs, store.resources)
+        quotas = Quotas(parts.quota_of(settings), store, store.beside(SqlJobCounts), blobs, store.resources)
         engine = Engine(
             store,
             runner,
