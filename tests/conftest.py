@@ -15,6 +15,7 @@ from dataclasses import asdict
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.postgres import Postgres, postgres_server
 from tests.reliability import Findings, Sweep
 
 pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place")
@@ -79,3 +80,10 @@ def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], N
 def tried(record_property: Callable[[str, object], None]) -> Callable[[str, int, int], None]:
     """Takes in many cases of a fault: its name, how many were tried, and how many survived."""
     return lambda *found: record_property("cases", list(found))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[Postgres]:
+    """A PostgreSQL server, started when the first test asks for it."""
+    with postgres_server() as server:
+        yield server

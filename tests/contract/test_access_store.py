@@ -24,8 +24,10 @@ from jobsphere.domain.ports import JobStore
 from jobsphere.domain.resource import Community, Project
 from jobsphere.store.access import SqlAccounts, SqlAudit, SqlTeams
 from jobsphere.store.failing_access import Failing
+from jobsphere.store.jobs import SqlJobStore
 from jobsphere.store.memory import MemoryJobStore
 from jobsphere.store.memory_access import MemoryAccounts, MemoryAudit, MemoryTeams
+from jobsphere.store.postgres import PostgresJobStore
 from jobsphere.store.sqlite import SqliteJobStore
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -44,11 +46,15 @@ class Stores:
     path: Path
 
 
-@pytest.fixture(params=["sqlite", "memory", "failing"])
+@pytest.fixture(params=["sqlite", "postgres", "memory", "failing"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     path = tmp_path / "jobsphere.db"
-    if request.param == "sqlite":
-        jobs = SqliteJobStore.open(path, lambda job: job.id.encode())
+    if request.param in {"sqlite", "postgres"}:
+        jobs: SqlJobStore
+        if request.param == "sqlite":
+            jobs = SqliteJobStore.open(path, lambda job: job.id.encode())
+        else:
+            jobs = await PostgresJobStore.open(request.getfixturevalue("address"), lambda job: job.id.encode())
         opened = Stores(jobs, jobs.beside(SqlAccounts), jobs.beside(SqlTeams), jobs.beside(SqlAudit), path)
     else:
         memory = MemoryJobStore()

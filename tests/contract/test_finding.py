@@ -18,6 +18,7 @@ from jobsphere.domain.ports import JobStore
 from jobsphere.store.failing_access import Failing
 from jobsphere.store.finding import MemoryJobFinder, SqlJobFinder
 from jobsphere.store.memory import MemoryJobStore
+from jobsphere.store.postgres import PostgresJobStore
 from jobsphere.store.sqlite import SqliteJobStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -40,11 +41,14 @@ class Stores:
         return [job.name for job in found.jobs]
 
 
-@pytest.fixture(params=["sqlite", "memory", "failing"])
+@pytest.fixture(params=["sqlite", "postgres", "memory", "failing"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param == "sqlite":
         jobs = SqliteJobStore.open(tmp_path / "jobsphere.db", lambda job: job.id.encode())
         opened = Stores(jobs, jobs.beside(SqlJobFinder))
+    elif request.param == "postgres":
+        other = await PostgresJobStore.open(request.getfixturevalue("address"), lambda job: job.id.encode())
+        opened = Stores(other, other.beside(SqlJobFinder))
     else:
         memory = MemoryJobStore()
         finder: JobFinder = MemoryJobFinder(memory)

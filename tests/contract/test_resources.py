@@ -18,6 +18,7 @@ from jobsphere.domain.resource_ports import ResourceStore
 from jobsphere.domain.resources import Resource, Secret
 from jobsphere.store.access import SqlTeams
 from jobsphere.store.failing import FailingResourceStore
+from jobsphere.store.postgres import PostgresJobStore
 from jobsphere.store.resources import MemoryResourceStore
 from jobsphere.store.sqlite import SqliteJobStore
 
@@ -25,13 +26,17 @@ NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 _numbers = count()
 
 
-@pytest.fixture(params=["sqlite", "memory", "failing"])
+@pytest.fixture(params=["sqlite", "postgres", "memory", "failing"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResourceStore]:
     match request.param:
         case "sqlite":
             opened = SqliteJobStore.open(tmp_path / "jobsphere.db", lambda _: b"")
             yield opened.resources
             await opened.close()
+        case "postgres":
+            other = await PostgresJobStore.open(request.getfixturevalue("address"), lambda _: b"")
+            yield other.resources
+            await other.close()
         case "memory":
             yield MemoryResourceStore()
         case _:

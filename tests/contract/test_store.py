@@ -18,6 +18,7 @@ from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import JobStore
 from jobsphere.store.failing import FailingJobStore
 from jobsphere.store.memory import MemoryJobStore
+from jobsphere.store.postgres import PostgresJobStore
 from jobsphere.store.sqlite import SqliteJobStore
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -29,12 +30,14 @@ def encode(job: Job) -> bytes:
     return f"{job.id} {job.status} {job.version}".encode()
 
 
-@pytest.fixture(params=["sqlite", "memory", "failing"])
+@pytest.fixture(params=["sqlite", "postgres", "memory", "failing"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[JobStore]:
     opened: JobStore
     match request.param:
         case "sqlite":
             opened = SqliteJobStore.open(tmp_path / "jobsphere.db", encode)
+        case "postgres":
+            opened = await PostgresJobStore.open(request.getfixturevalue("address"), encode)
         case "memory":
             opened = MemoryJobStore(encode)
         case _:

@@ -15,20 +15,26 @@ from jobsphere.domain.job import Attempt, Job, JobStatus
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import FinishedFile, JobStore
 from jobsphere.domain.quota_ports import JobCounts
+from jobsphere.store.jobs import SqlJobStore
 from jobsphere.store.memory import MemoryJobStore
+from jobsphere.store.postgres import PostgresJobStore
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.store.usage import MemoryJobCounts, SqlJobCounts
 
 OTHER = "q" * 20
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[JobStore, JobCounts]]:
     if request.param == "memory":
         memory = MemoryJobStore()
         yield memory, MemoryJobCounts(memory)
     else:
-        store = SqliteJobStore.open(tmp_path / "jobs.db", lambda job: b"")
+        store: SqlJobStore
+        if request.param == "sqlite":
+            store = SqliteJobStore.open(tmp_path / "jobs.db", lambda job: b"")
+        else:
+            store = await PostgresJobStore.open(request.getfixturevalue("address"), lambda job: b"")
         yield store, store.beside(SqlJobCounts)
         await store.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.durable import Point, durable
 
-HEAD = "0004"
+HEAD = "0005"
 """The revision that the tables are at; the newest of ``migrations/versions``."""
 
 
@@ -48,7 +48,7 @@ def check_known(path: Path, connection: sqlite3.Connection) -> str:
     from jobsphere.store.migrations import run
 
     if revision not in run.known_revisions():
-        raise _newer(path, revision)
+        raise newer(path, revision)
     return revision
 
 
@@ -64,12 +64,13 @@ def upgrade(path: Path) -> None:
         with durable(Point.STORE_SCHEMA):
             run.to_head(path)
     except run.UnknownRevisionError as error:
-        raise _newer(path, error.revision) from error
+        raise newer(path, error.revision) from error
 
 
-def _newer(path: Path, revision: str) -> FailedPreconditionError:
+def newer(place: Path | str, revision: str) -> FailedPreconditionError:
+    """What is said of a database at a revision that this version does not know."""
     return FailedPreconditionError(
-        f"the database {path} was made by a newer jobsphere (its schema is {revision}, the newest that this version "
+        f"the database {place} was made by a newer jobsphere (its schema is {revision}, the newest that this version "
         f"knows is {HEAD}): nothing was changed; start the newer version again, or restore the backup that was made "
         "before the update into a new data directory",
         revision=revision,

@@ -106,6 +106,15 @@ resources = Table(
     sqlite_autoincrement=True,
 )
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 
 def status_among(statuses: Iterable[JobStatus]) -> ColumnElement[bool]:
     """The job is in one of ``statuses``, written out: a partial index serves only what repeats its own words."""
@@ -123,3 +132,4 @@ Index("jobs_with_data", jobs.c.project_id, jobs.c.seq, sqlite_where=HAS_DATA, po
 Index("job_blobs_by_hash", job_blobs.c.project_id, job_blobs.c.sha256)
 Index("operations_by_job", operations.c.job_id)
 Index("operations_by_project", operations.c.project_id)
+Index("leases_by_holder", leases.c.holder)

@@ -1,4 +1,4 @@
-"""Runs the migrations on one SQLite file, without a configuration file."""
+"""Runs the migrations, without a configuration file."""
 
 from __future__ import annotations
 
@@ -30,12 +30,21 @@ def to_head(path: Path) -> None:
         UnknownRevisionError: it is at none of ours.
     """
     with _transaction(path) as connection:
-        config = configuration()
-        config.attributes["connection"] = connection
-        revision = MigrationContext.configure(connection).get_current_revision()
-        if revision is not None and revision not in known_revisions():
-            raise UnknownRevisionError(revision)
-        command.upgrade(config, "head")
+        upgrade(connection)
+
+
+def upgrade(connection: Connection) -> None:
+    """Run what is missing in the transaction that the caller holds.
+
+    Raises:
+        UnknownRevisionError: the database is at none of ours.
+    """
+    config = configuration()
+    config.attributes["connection"] = connection
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is not None and revision not in known_revisions():
+        raise UnknownRevisionError(revision)
+    command.upgrade(config, "head")
 
 
 def known_revisions() -> set[str]:
