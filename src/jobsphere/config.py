@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +22,7 @@ from jobsphere.domain.image import complete
 from jobsphere.serverfile import default_data_dir
 
 CONFIG_NAME = "jobsphere.toml"
+PASSWORD_VARIABLE = "JOBSPHERE_DATABASE_PASSWORD"  # noqa: S105  its name
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -144,12 +145,27 @@ class Settings(BaseSettings):
     """How long rows of the audit log are kept, in days; by default for ever."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     """How the server writes its own log on stderr."""
+    database_url: str = ""
+    """The PostgreSQL database that holds jobs, projects and all else of its kind: postgresql://user@host:5432/name,
+    without the password. By default a file of SQLite in the data directory."""
+    database_password_file: Path | None = None
+    """The file with the password for it; or give it by the variable ``JOBSPHERE_DATABASE_PASSWORD``."""
 
     @field_validator("oidc_issuer")
     @classmethod
     def _issuer_is_safe(cls, value: str) -> str:
         if value and not is_safe_url(value):
             raise ValueError(f"{value!r} is no https:// URL (http:// is for this machine only)")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_postgresql(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and parts.scheme not in {"postgresql", "postgres"}:
+            raise ValueError("it must be like postgresql://user@host:5432/name")
+        if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
+            raise ValueError(f"it may hold no password: others see settings; use {PASSWORD_VARIABLE} or a file")
         return value
 
     @property

@@ -22,6 +22,7 @@ class Point(StrEnum):
 
     SERVER_KEY = "server.key"
     SERVER_INFO = "server.info"
+    SERVER_DATABASE = "server.database"
     SECRETS_KEY = "secrets.key"
     TLS_FILE = "tls.file"
 

@@ -265,3 +265,35 @@ async def test_a_wrong_password_is_told_without_it(address: Address) -> None:
     with pytest.raises(UnavailableError, match="refuses the server's login") as caught:
         await PostgresJobStore.open(Address(address.url, "planted-wrong"), lambda _: b"")
     assert not re.search("planted", f"{caught.value} {caught.value.context}")
+
+
+# Hints.
+
+
+async def heard(queue: asyncio.Queue[str]) -> str:
+    async with asyncio.timeout(20):
+        return await queue.get()
+
+
+async def test_a_change_is_told_to_the_others_and_again_after_a_restart(
+    postgres: Postgres, address: Address, store: PostgresJobStore
+) -> None:
+    other = await PostgresJobStore.open(address, lambda _: b"")
+    told: asyncio.Queue[str] = asyncio.Queue()
+    own: asyncio.Queue[str] = asyncio.Queue()
+    other.hints.subscribe(told.put_nowait, lambda: told.put_nowait("missed"))
+    store.hints.subscribe(own.put_nowait, lambda: own.put_nowait("missed"))
+    assert [await heard(told), await heard(own)] == ["missed", "missed"]
+    job = a_job(1)
+    await add(store, job)
+    assert await heard(told) == job.id
+    assert await store.update_job(replace(job, status=JobStatus.PREPARING, version=2), job)
+    assert await heard(told) == job.id
+
+    postgres.kill()
+    postgres.start()
+    assert [await heard(told), await heard(own)] == ["missed", "missed"]
+    await add(store, a_job(2), 2)
+    assert await heard(told) == "job2"
+    assert own.empty()
+    await other.close()

@@ -66,8 +66,14 @@ def backup(
     from jobsphere.backup.making import Wanted, make_backup
     from jobsphere.store.schema import HEAD
     from jobsphere.wiring import desk
+    from jobsphere.wiring.database import require_own_file
 
     folder = data_dir_of(data_dir)
+    require_own_file(
+        folder,
+        "no backup was made",
+        "stop the server, make the database's by pg_dump, and copy the data directory, which has the files",
+    )
     passphrase = _new_passphrase(passphrase_file) if with_keys or passphrase_file else None
     with _progress("Backing up", quiet=json_) as (total, report):
         made = make_backup(folder, target, Wanted(hard_links, passphrase), total, report)

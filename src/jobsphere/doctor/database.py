@@ -11,6 +11,7 @@ from jobsphere.domain.resources import DockerImage, Secret
 from jobsphere.secretbox import SecretBox
 from jobsphere.store.schema import HEAD
 from jobsphere.store.snapshot import damage_of, revision_of, stored_jobs, stored_resources
+from jobsphere.wiring.database import remote_url
 from jobsphere.wiring.parts import keys_of
 
 _RESTORE = "restore a backup into a new data directory (`jobsphere restore`)"
@@ -21,6 +22,13 @@ _PRIVATE = ("key", "secret.keys", "jobsphere.db", "jobsphere.db-wal", "tls/ca-ke
 def database(known: Known) -> Iterator[Finding]:
     """It is there, whole, and of a schema that this version knows."""
     path = known.look.database
+    if url := remote_url(known.look.data_dir):
+        yield Finding(
+            f"the database is PostgreSQL ({url}): it is not looked into, and the files are not compared with it",
+            "pg_amcheck looks for damage",
+            Level.NOTE,
+        )
+        return
     if not path.is_file():
         yield Finding(
             f"there is no database {path}", "name a server's data directory by --data-dir, or restore a backup"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 
@@ -73,6 +74,7 @@ class Engine:
         )
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []
+        self._now = asyncio.Event()
 
     async def start(self) -> None:
         """Take up every live job where it is, then follow hints.
@@ -110,6 +112,10 @@ class Engine:
         """Look at the job soon."""
         self._queue.add(job_id)
 
+    def look_at_everything(self) -> None:
+        """Hints may have been lost: do not wait for the next look."""
+        self._now.set()
+
     async def stop(self) -> None:
         """Stop moving jobs on. Their attempts run on; the next start takes them up."""
         for task in self._tasks:
@@ -119,7 +125,9 @@ class Engine:
 
     async def _look_again(self) -> None:
         while True:
-            await asyncio.sleep(self._look_again_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), self._look_again_s)
+            self._now.clear()
             try:
                 for job_id in await self._to_look_at():
                     self.wake(job_id)

@@ -44,6 +44,8 @@ _RETRY_S = 0.02
 _GONE = ".removed-"
 _ATTEMPT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 _REMEMBERED = 1000
+_SERVERS_OWN = frozenset({"JOBSPHERE_DATABASE_PASSWORD", "PGPASSWORD"})
+"""Variables that no process of a node has any use for."""
 
 
 class LocalRunner:
@@ -311,7 +313,13 @@ class LocalRunner:
     def _run_spawner(self) -> int:
         with open(self._run_folder / NODE_LOG, "ab") as log:
             done = subprocess.run(
-                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, check=False
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                check=False,
+                env={name: value for name, value in os.environ.items() if name not in _SERVERS_OWN},
             )
         return done.returncode
 

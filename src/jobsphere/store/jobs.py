@@ -12,6 +12,7 @@ from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobView
+from jobsphere.domain.replica_ports import Alone, JobHints, Leases
 from jobsphere.domain.resource import Project
 from jobsphere.store import statements as sql
 from jobsphere.store import writes
@@ -44,6 +45,10 @@ class SqlJobStore:
         self._meter = meter
         self.resources = SqlResourceStore(database)
         """The resources in the same database; closed with this."""
+        self.hints: JobHints = Alone()
+        """Hears of changes by other servers of the same database."""
+        self.leases: Leases = Alone()
+        """Turns among those servers."""
 
     def beside(self, other: Callable[[Database], T]) -> T:
         """Another store in the same database, by the same connections: this one's :meth:`close` ends it too."""

@@ -23,6 +23,7 @@ from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.durable import Point, durable
 from jobsphere.store.database import Alone, Ask, Change, ChangeEach, Step, TakenError, Work
 from jobsphere.store.postgres_connection import AGAIN, LOST, translated
+from jobsphere.store.postgres_hints import CHANNEL
 from jobsphere.store.records import Row, Value
 from jobsphere.store.statements import Statement, Text
 
@@ -90,6 +91,14 @@ class PostgresDatabase:
             self._meter.committed(1, monotonic() - begin)
             return done
         raise UnavailableError("others change the same things all the time; try again")
+
+    async def notify(self, payload: str) -> None:
+        """Tell all that listen to :data:`jobsphere.store.postgres_hints.CHANNEL`.
+
+        Raises:
+            UnavailableError: nobody may have been told.
+        """
+        await self._read(lambda c: c.execute("SELECT pg_notify($1, $2)", CHANNEL, payload))
 
     async def close(self) -> None:
         """Let what is under way end, and let go. A repeat does nothing."""

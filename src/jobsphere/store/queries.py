@@ -10,12 +10,35 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Select, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from jobsphere.domain.job import JobStatus
 from jobsphere.store import access_queries
-from jobsphere.store.query import Query, names
-from jobsphere.store.tables import HAS_DATA, LIVE, job_blobs, jobs, operations, projects, resources, status_among
+from jobsphere.store.query import Query, names, now_micros
+from jobsphere.store.tables import (
+    HAS_DATA,
+    LIVE,
+    job_blobs,
+    jobs,
+    leases,
+    operations,
+    projects,
+    resources,
+    status_among,
+)
 
 FILE = Path(__file__).with_name("statements.json")
 
@@ -49,6 +72,19 @@ _SAME_RESOURCE = (
 ADD_RESOURCE = Query(insert(resources), names(*resources.c))
 UPDATE_RESOURCE = Query(update(resources).where(*_SAME_RESOURCE), ("version", "body"))
 DELETE_RESOURCE = Query(delete(resources).where(*_SAME_RESOURCE))
+
+_UNTIL = now_micros() + bindparam("life", type_=BigInteger)
+_MY_LEASE = and_(leases.c.name == bindparam("name"), leases.c.holder == bindparam("holder"))
+_FREE_LEASE = and_(leases.c.name == bindparam("name"), leases.c.expires_at < now_micros())
+HOLD_LEASE = Query(
+    update(leases).where(or_(_MY_LEASE, _FREE_LEASE)).values(holder=bindparam("holder"), expires_at=_UNTIL)
+)
+ADD_LEASE = Query(
+    insert(leases),
+    unless_there=True,
+    values={"name": bindparam("name"), "holder": bindparam("holder"), "expires_at": _UNTIL},
+)
+RELEASE_LEASE = Query(delete(leases).where(_MY_LEASE))
 
 # Reads. None has a limit of its own: see :class:`jobsphere.store.query.Query` for those of which not all are wanted.
 

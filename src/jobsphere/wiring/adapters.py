@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobsphere.api.codec import encode_job
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
@@ -19,9 +18,10 @@ from jobsphere.metrics import Metrics
 from jobsphere.runner.generation import generation_of
 from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
-from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring import parts
+from jobsphere.wiring.database import open_store
 from jobsphere.wiring.keys import secret_key
 
 
@@ -32,7 +32,7 @@ class Adapters:
     clock: SystemClock
     ids: RandomIds
     meter: Metrics
-    store: SqliteJobStore
+    store: SqlJobStore
     blobs: LocalBlobStore
     runner: LocalRunner
     signer: HmacUrlSigner
@@ -42,7 +42,7 @@ class Adapters:
     types: InstanceTypes
 
 
-def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack: AsyncExitStack) -> Adapters:
+async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack: AsyncExitStack) -> Adapters:
     """Open them; ``stack`` closes them. ``http_url``: where clients reach the blobs.
 
     Raises:
@@ -50,7 +50,7 @@ def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack: Asyn
         UnavailableError, CorruptedError, ResourceExhaustedError: the database cannot be opened.
     """
     clock, meter, key = SystemClock(), Metrics(), secret_key(data_dir)
-    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job, meter=meter)
+    store = await open_store(settings, data_dir, meter)
     stack.push_async_callback(store.close)
     keys = parts.keys_of(settings, data_dir)
     keys.box()  # a key that is none is told now

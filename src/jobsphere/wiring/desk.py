@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jobsphere.api.codec import encode_job
 from jobsphere.api.errors import code_of
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.config import load
 from jobsphere.domain.access_ports import AccountStore
 from jobsphere.domain.resource import Subject
 from jobsphere.runner.local import LocalRunner
@@ -35,8 +35,9 @@ from jobsphere.service.identity import operator
 from jobsphere.service.projects import Projects
 from jobsphere.service.trail import begin
 from jobsphere.store.access import SqlAccounts, SqlAudit, SqlTeams
-from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
+from jobsphere.wiring.database import open_store
 
 T = TypeVar("T")
 ORIGIN = "command line"
@@ -64,7 +65,7 @@ def local_subject() -> Subject:
         return operator(f"uid-{os.getuid()}")
 
 
-def desk_of(store: SqliteJobStore, drop: Callable[[str, Sequence[str]], Awaitable[None]]) -> Desk:
+def desk_of(store: SqlJobStore, drop: Callable[[str, Sequence[str]], Awaitable[None]]) -> Desk:
     """The desk of an open store. ``drop``: frees the files of a project that is deleted, and of those attempts."""
     clock, ids = SystemClock(), RandomIds()
     teams, accounts = store.beside(SqlTeams), store.beside(SqlAccounts)
@@ -81,7 +82,7 @@ def desk_of(store: SqliteJobStore, drop: Callable[[str, Sequence[str]], Awaitabl
     )
 
 
-def dropping(store: SqliteJobStore, data_dir: Path) -> Callable[[str, Sequence[str]], Awaitable[None]]:
+def dropping(store: SqlJobStore, data_dir: Path) -> Callable[[str, Sequence[str]], Awaitable[None]]:
     """What frees the files of a project that a command deletes."""
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
@@ -148,10 +149,10 @@ async def audited(
 
 
 @asynccontextmanager
-async def opened(data_dir: Path) -> AsyncGenerator[tuple[SqliteJobStore, Desk]]:
+async def opened(data_dir: Path) -> AsyncGenerator[tuple[SqlJobStore, Desk]]:
     """The store of a data directory, whose server may run, and its desk."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job)
+    store = await open_store(load({"data_dir": data_dir}), data_dir)
     try:
         yield store, desk_of(store, dropping(store, data_dir))
     finally:

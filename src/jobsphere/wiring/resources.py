@@ -24,7 +24,7 @@ from jobsphere.service.resealing import Resealed, reseal
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.service.sparks import Sparks
-from jobsphere.store.sqlite import SqliteJobStore
+from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring.desk import Desk, audited, local_subject, opened
 from jobsphere.wiring.keys import secret_key
@@ -38,7 +38,7 @@ Work: TypeAlias = "Callable[[Operator, Subject, str], Awaitable[T]]"
 class Operator:
     """The operator's hands on resources: the use cases of one data directory, as a server has them."""
 
-    store: SqliteJobStore
+    store: SqlJobStore
     keys: Keys
     desk: Desk
     secrets: Secrets

@@ -33,6 +33,7 @@ from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring.adapters import Adapters, open_adapters
+from jobsphere.wiring.database import take_turn
 from jobsphere.wiring.desk import local_subject
 from jobsphere.wiring.environments import keep_to_budget
 from jobsphere.wiring.pages import pages_of
@@ -98,7 +99,7 @@ class Server:
             log.warning("others could read this; from now on they cannot", path=str(path))
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_url = f"http://{_in_url(settings.client_host)}:{http.getsockname()[1]}"
-        adapters = open_adapters(settings, data_dir, http_url, stack)
+        adapters = await open_adapters(settings, data_dir, http_url, stack)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
         cases = use_cases(settings, data_dir, adapters)
@@ -122,7 +123,9 @@ class Server:
         settings = self._settings
         await cases.services.datasets.sweep()
         remove_disks(data_dir, {project.id for project in await adapters.store.list_projects()})
+        await take_turn(adapters.store, self._stack)
         await cases.engine.start()
+        adapters.store.hints.subscribe(cases.changed_elsewhere, cases.engine.look_at_everything)
         self._stack.push_async_callback(cases.engine.stop)
         self._engine = cases.engine
         upkeep = [

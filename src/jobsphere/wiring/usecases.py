@@ -45,6 +45,11 @@ class UseCases:
     quotas: Quotas
     changes: Changes
 
+    def changed_elsewhere(self, job_id: str) -> None:
+        """Another server has stored this job anew."""
+        self.changes.publish(job_id)
+        self.engine.wake(job_id)
+
 
 def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCases:
     """Nothing of them is under way yet.
