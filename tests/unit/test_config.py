@@ -87,3 +87,13 @@ def test_a_folder_for_jobs_does_not_hold_their_working_storage(tmp_path: Path) -
     )
     with pytest.raises(FailedPreconditionError, match="each other's working_storage"):
         sandbox_of(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me@host/db", "postgresql://me:planted@host/db", "postgresql://me@host/db?password=planted", "host"]
+)
+def test_a_database_url_has_no_password_and_is_one_of_postgresql(url: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="database_url") as caught:
+        config.load({"database_url": url})
+    assert "planted" not in f"{caught.value}"
+    assert config.load({"database_url": "postgresql://me@a,b/db?target_session_attrs=primary"}).database_url
