@@ -39,9 +39,9 @@ bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench
 	@$(BIN)/python -m benchmarks
 
-soak: setup packages ## The long sweeps, whole
+soak: setup packages ## The long sweeps, whole; broken off, they go on where they were
 	@tools/setup.sh --group spark
-	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
+	@PYTHONPATH=. $(BIN)/python tools/soak.py
 
 docs: setup ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
