@@ -1,10 +1,10 @@
-"""The documentation: it builds without a warning, needs no network to be read, and its commands are commands."""
+"""The documentation: it builds without a warning, needs no network to be read, and what it names is there."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -12,12 +12,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.manual import ROOT, TEXTS
 
 from jobsphere.cli.main import app
 from jobsphere.config import Settings
-
-ROOT = Path(__file__).parents[2]
-TEXTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
 class Fetched(HTMLParser):
@@ -55,26 +53,33 @@ def test_the_site_builds_without_a_warning_and_is_read_offline(tmp_path: Path) -
     assert [name for name in Settings.model_fields if f"<code>{name}</code>" not in settings] == []
 
 
-def commands() -> list[tuple[str, str]]:
-    """All lines of shell in the texts that call jobsphere, by where they stand."""
+def named() -> list[tuple[str, str]]:
+    """All calls of jobsphere that the running text names, one for each of ``list|show|delete``, by where they stand."""
     found: list[tuple[str, str]] = []
     for text in TEXTS:
-        for block in re.findall(r"^```sh\n(.*?)^```", text.read_text(), re.MULTILINE | re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                found += [
-                    (text.name, call) for call in re.findall(r"(?:^|\$\(|&& |/bin/)(jobsphere (?!/)[^|#)\"]+)", line)
-                ]
+        prose = re.sub(r"^```.*?^```$", "", text.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for call in re.findall(r"`(?:eval \"\$\()?(jobsphere [^`)]+)\)?\"?`", prose):
+            words = [word.strip("[]").split("|") for word in call.split() if word != "…"]
+            found += [(text.name, " ".join(one)) for one in itertools.product(*words)]
     return found
 
 
-@pytest.mark.parametrize(("where", "line"), commands())
-def test_its_commands_are_commands(where: str, line: str) -> None:
-    command = shlex.split(line.partition(" < ")[0].partition(" > ")[0])
-    app.parse_args(command[1:], exit_on_error=False, print_error=False)
+@pytest.mark.parametrize(("where", "call"), named())
+def test_what_the_text_calls_a_command_is_one(where: str, call: str) -> None:
+    words = call.split()[1:]
+    if words[0] in ("--help", "--install-completion"):
+        return
+    path, apps, rest = app.parse_commands(words)
+    assert path
+    if apps[-1].default_command is None:
+        assert rest == [], f"{' '.join(path)} has no such command"
+        return
+    options = {name for argument in apps[-1].assemble_argument_collection() for name in argument.names}
+    assert [word for word in rest if word.startswith("-") and word not in options] == []
 
 
 def test_there_are_commands_to_look_at() -> None:
-    assert len(commands()) > 20
+    assert len(named()) > 40
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.name)
