@@ -187,6 +187,6 @@ def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """In Markdown, with a sum below of what can be added up."""
     columns = list(zip(*rows, strict=True))
     sums = [str(sum(map(int, c))) if all(re.fullmatch(r"-?\d+", v) for v in c) else "" for c in columns[1:]]
-    last = [("**All**", *(f"**{s}**" if s else "" for s in sums))] if rows else []
+    last = [("**All**", *(f"**{s}**" if s else "" for s in sums))] if len(rows) > 1 else []
     lines = [heads, tuple("---" for _ in heads), *rows, *last]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

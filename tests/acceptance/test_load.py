@@ -30,7 +30,7 @@ SEED = 20261124
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to bear. The last server is spared for as long as all is to go on after its start."""
+    """How much there is to bear. ``seconds``: at least, ``calm_s`` of them with the last server."""
 
     clients: int
     seconds: float
@@ -38,11 +38,12 @@ class Size:
     servers: int
     server_s: float
     supervisor_s: float
+    calm_s: float
     pause_s: float
 
 
-SMALL = Size(clients=10, seconds=5, jobs=60, servers=2, server_s=1.5, supervisor_s=0.7, pause_s=0.1)
-WHOLE = Size(clients=200, seconds=600, jobs=2_000, servers=16, server_s=30, supervisor_s=3, pause_s=6)
+SMALL = Size(clients=10, seconds=5, jobs=60, servers=2, server_s=1.5, supervisor_s=0.7, calm_s=1, pause_s=0.1)
+WHOLE = Size(clients=200, seconds=600, jobs=2_000, servers=16, server_s=30, supervisor_s=3, calm_s=120, pause_s=6)
 SIZE = WHOLE if os.environ.get("JOBSPHERE_SOAK") else SMALL
 MORE_MIB, MORE_DESCRIPTORS = 64, 16
 """How much more the server may hold when all clients have gone than before the first of them came.
@@ -98,8 +99,9 @@ def bear(place: Served, size: Size) -> tuple[list[Client], Killer]:
         worker.start()
 
     def enough() -> bool:
-        long, jobs = time.monotonic() - begin >= size.seconds, sum(len(c.jobs) for c in clients)
-        done = long and jobs >= size.jobs and killer.servers >= size.servers
+        now, jobs = time.monotonic(), sum(len(c.jobs) for c in clients)
+        calm = killer.servers >= size.servers and now >= killer.last_at + size.calm_s
+        done = calm and now >= begin + size.seconds and jobs >= size.jobs
         return done or any(worker.failure for worker in workers)
 
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Killer(Thread):
         self._place, self._over, self._dice = place, over, random.Random(f"{seed} kills")
         self._server_s, self._left, self._supervisor_s = server_s, servers, supervisor_s
         self.killed: list[Killed] = []
-        self.servers = 0
+        self.servers, self.last_at = 0, 0.0
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -57,7 +58,7 @@ class Killer(Thread):
                 if until_server <= 0 and self._left:
                     until_server, self._left = self._server_s, self._left - 1
                     self._place.restart()
-                    self.servers += 1
+                    self.servers, self.last_at = self.servers + 1, time.monotonic()
         except BaseException as error:  # noqa: BLE001  told by whoever started it
             self.failure = error
 
