@@ -25,6 +25,8 @@ from jobsphere.api.requests import Entrance, Read, reader_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
 from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.resource import Subject
+from jobsphere.domain.tracing import NO_CALL, UNTRACED, CallSpan, Tracer
+from jobsphere.service import traced
 from jobsphere.service.guesses import comes_from
 from jobsphere.service.trail import begin
 
@@ -97,6 +99,7 @@ class _Call:
     method: str
     context: Context
     new_request_id: Callable[[], str]
+    span: CallSpan = NO_CALL
     request_id: str = ""
     who: Subject = NOBODY
     request: Any = None
@@ -140,6 +143,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         auditor: Writes down each call that may change something.
         new_request_id: Ids for calls: ASCII, short, never the same twice.
         meter: Is told of each call.
+        tracer: So is this.
     """
 
     def __init__(
@@ -148,7 +152,9 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         auditor: Auditor,
         new_request_id: Callable[[], str] = _random_id,
         meter: Meter = SILENT,
+        tracer: Tracer = UNTRACED,
     ) -> None:
+        self._tracer = tracer
         self._meter = meter
         self._authenticate = authenticate
         self._auditor = auditor
@@ -208,7 +214,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                 except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
                     await call.fail(error)
                 finally:
-                    self._meter.called(path, call.code, time.monotonic() - begin)
+                    self._end(call, time.monotonic() - begin)
 
         return serve
 
@@ -241,8 +247,9 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                 await call.tell_ids()
                 authorization = _authorization(context)
                 call.who = await authenticate(authorization)
+                call.request = read(data)
                 # Written here rather than yielded: a call that is cancelled closes the stream at once.
-                async with aclosing(cast(Any, function(call.who, read(data)))) as answers:
+                async with aclosing(cast(Any, function(call.who, call.request))) as answers:
                     async for answer in answers:
                         # A stream lasts for hours: the token may have ended meanwhile.
                         await authenticate(authorization)
@@ -250,13 +257,20 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
             except Exception as error:  # noqa: BLE001 - as above
                 await call.fail(error)
             finally:
-                self._meter.called(path, call.code, time.monotonic() - begin)
+                self._end(call, time.monotonic() - begin)
 
         return serve
 
     def _begin(self, path: str, context: Context) -> _Call:
         comes_from(lambda: self._auditor.origin(context.peer()))
-        return _Call(path, context, self._new_request_id)
+        span = self._tracer.called(path, context.invocation_metadata, context.peer)
+        traced.begin(span)
+        return _Call(path, context, self._new_request_id, span)
+
+    def _end(self, call: _Call, seconds: float) -> None:
+        self._meter.called(call.method, call.code, seconds)
+        # What a call that failed names may be no job's id, but any text.
+        call.span.end(call.code, call.request_id, getattr(call.request, "job_id", "") if call.code == "OK" else "")
 
     def _missing(self, path: str) -> Handler:
         name = path.lstrip("/").replace("/", ".")

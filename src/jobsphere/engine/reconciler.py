@@ -17,6 +17,7 @@ from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableEr
 from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
 from jobsphere.domain.lifecycle import AttemptFailed, AttemptStopped, Event, Placed, Waiting, decide
 from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
+from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
 from jobsphere.engine.products import Products
@@ -67,7 +68,7 @@ class Reconciler:
 
     ``provisioner`` finds what jobs get from their projects, ``products`` makes what they give them. ``sandbox``: the
     fence of every program; None for none. ``running_at_once``: how many jobs of a project may run at a time, if that is
-    limited.
+    limited. ``tracer`` is told of each job that has ended.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Reconciler:
         sandbox: SandboxPlan | None = None,
         running_at_once: Callable[[str], Awaitable[int | None]] = any_number,
         monotonic: Callable[[], float] = time.monotonic,
+        tracer: Tracer = UNTRACED,
     ) -> None:
+        self._tracer = tracer
         self._store = store
         self._runner = runner
         self._blobs = blobs
@@ -158,11 +161,12 @@ class Reconciler:
             await self._commit(job, attempt, seen.collected)
             if job.status is not JobStatus.CANCELLING:
                 await self._products.make(job, attempt, seen.collected)
-        await self._move(job, list(events_of(job, seen)))
+        await self._move(job, list(events_of(job, seen)), seen)
 
-    async def _move(self, job: Job, events: list[Event]) -> None:
+    async def _move(self, job: Job, events: list[Event], seen: Observation | None = None) -> None:
         done = await self._apply(job, events)
         if done is not None and done.status.terminal:
+            self._tracer.ended(done, seen)
             await self._finish(done)
 
     async def _launch(self, job: Job, attempt: Attempt, *, again: bool = False) -> None:

@@ -125,7 +125,7 @@ class Server:
         readers = Readers(clock)
         key = secret_key(data_dir)
 
-        meter = Metrics()
+        meter, tracer = Metrics(), parts.tracer_of(settings, stack)
         store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job, meter=meter)
         stack.push_async_callback(store.close)
         blobs = LocalBlobStore(data_dir / "blobs")
@@ -175,6 +175,7 @@ class Server:
             Products(store.resources, dataset_files, runner, clock),
             parts.sandbox_of(settings),
             running_at_once=quotas.running,
+            tracer=tracer,
         )
         jobs = Jobs(
             store,
@@ -225,7 +226,7 @@ class Server:
             ImageResources(backing, keys),
         )
         origins = Origins()
-        grpc = GrpcServer(services, origins, meter)
+        grpc = GrpcServer(services, origins, meter, tracer=tracer)
         self._jobs, self._grpc = jobs, grpc
         grpc_port = await self._serve_grpc(grpc, tls)
         rest = RestMount(grpc.registrar, RestSettings(changes.wait, token_of, settings.tokens_required))
