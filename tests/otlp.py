@@ -46,11 +46,10 @@ class Collector:
             self.spans += [_received(span, service) for scope in group.scope_spans for span in scope.spans]
 
     def of(self, job_id: str, name: str) -> Received | None:
-        """The span of that name of a job's trace; there is one at most."""
+        """The first span of that name in a job's trace: a client may ask for its operation by Execute again."""
         jobs = {s.trace_id for s in self.spans if s.attributes.get("jobsphere.job.id") == job_id and s.name == "job"}
         found = [s for s in self.spans if s.trace_id in jobs and s.name.endswith(name)]
-        assert len(found) <= 1, found
-        return found[0] if found else None
+        return min(found, key=lambda s: s.begin, default=None)
 
 
 def _received(span: Any, service: str) -> Received:
