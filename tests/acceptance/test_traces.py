@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.acceptance.jobfiles import run_dir
-from tests.live import HANG_S, LiveServer, live_server, wait_for
+from tests.acceptance.jobfiles import ask, run_dir, submit
+from tests.live import LiveServer, live_server, wait_for
 from tests.otlp import Collector, Received, collector
 
 CMD = "touch up; until [ -e go ]; do sleep 0.05; done; echo secret-of-the-user > out.txt"
@@ -51,24 +48,6 @@ def spans_of(collected: Collector, job_id: str, *names: str) -> list[Received]:
         return spans if len(spans) == len(names) else None
 
     return wait_for(found, f"spans {names} of {job_id} have come")
-
-
-def ask(server: LiveServer, path: str, body: object = None, **headers: str) -> Any:
-    """What REST answers."""
-    data = None if body is None else json.dumps(body).encode()
-    url = f"http://127.0.0.1:{server.ports['http']}/datasphere/v2/{path}"
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
-    with urllib.request.urlopen(request, timeout=HANG_S) as answer:
-        return json.load(answer)
-
-
-def submit(server: LiveServer, parameters: object, **headers: str) -> str:
-    """The id of a new job that is under way."""
-    project = json.loads((server.data_dir / "run" / "server.json").read_text())["project_id"]
-    new = {"name": "name-of-the-user", "jobParameters": parameters}
-    job_id = ask(server, f"projects/{project}/jobs", new, **headers)["response"]["jobId"]
-    ask(server, f"jobs/{job_id}:execute", {}, **headers)
-    return job_id
 
 
 def test_one_trace_from_the_call_to_the_end_over_a_restart(traced: LiveServer, collected: Collector) -> None:
