@@ -84,7 +84,7 @@ def starts_a_server(name: str) -> bool:
 def follow(page: list[Step], folder: Path, server: LiveServer | None) -> Followed:
     """Take the steps of a page in a home of their own; whatever was started ends."""
     home, out, codes = folder / "home", folder / "out", folder / "codes"
-    home.mkdir()
+    (home / "tmp").mkdir(parents=True)
     out.mkdir()
     (folder / "steps").write_text(here(program(page, out, codes), server))
     try:
@@ -130,9 +130,10 @@ def checkout(folder: Path) -> Path:
 def environ(home: Path, server: LiveServer | None) -> dict[str, str]:
     """Of a reader's terminal. Servers that are started in it take free ports."""
     ports = {f"JOBSPHERE_{name}_PORT": "0" for name in ("GRPC", "PROXY", "HTTP")}
-    theirs = {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "200", "UV_OFFLINE": "1"}
+    theirs = {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(home / "tmp")}
+    theirs |= {"COLUMNS": "200", "UV_OFFLINE": "1"}
     where = {"JOBSPHERE_DATA_DIR": str(server.data_dir)} if server else {}
-    kept = {name: value for name, value in os.environ.items() if name in ("LANG", "TMPDIR", "TZ", "USER")}
+    kept = {name: value for name, value in os.environ.items() if name in ("LANG", "TZ", "USER")}
     return {**kept, **ports, **theirs, **where}
 
 
