@@ -108,6 +108,10 @@ def api() -> str:
             if method.input_type.fields:
                 lines += ["| Field | Type |", "|---|---|"]
                 lines += [f"| `{f.name}` | {_type(f)} |" for f in method.input_type.fields]
+    lines += ["", "## Methods that are not here", "", "| Method | Why |", "|---|---|"]
+    lines += [
+        f"| `{one.service.name}.{name}` | {_markdown(why)} |" for one in found for name, why in one.without.items()
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -83,6 +83,8 @@ def test_every_method_is_told(site: Path) -> None:
     served = [f"{one.service.name}.{name}" for one in implementations(Mock(), "") for name in one.methods]
     assert len(served) > 35
     assert [name for name in served if f">{name}<" not in text] == []
+    left = [f"{one.service.name}.{name}" for one in implementations(Mock(), "") for name in one.without]
+    assert [name for name in left if f"<code>{name}</code>" not in text] == []
 
 
 def test_all_of_the_client_is_told(site: Path) -> None:
