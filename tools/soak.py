@@ -98,4 +98,7 @@ def _watch(name: str, process: subprocess.Popen[bytes], folder: Path, console: C
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("broken off; started again, it goes on where it was")
