@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from tests.crash.ledger import FOLDER, ROOT, ends_in, state_of
+from tests.live import processes_of
 
 _LOAD, _CRASH = "tests/acceptance/test_load.py", "tests/acceptance/test_crash.py"
 _AT_ONCE = str(min((os.cpu_count() or 1) + 1, 8))
@@ -55,16 +59,25 @@ def _run(name: str, folder: Path, console: Console) -> bool:
     if passed.exists():
         console.print(f"{name}: passed before, with the same code")
         return True
-    command = [sys.executable, "-m", "pytest", *PARTS[name]]
+    command, mark = [sys.executable, "-m", "pytest", *PARTS[name]], f"soak-{uuid.uuid4()}"
+    environ = {**os.environ, "JOBSPHERE_SOAK": mark}
     with words.open("w") as out:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "JOBSPHERE_SOAK": "1"}, stdout=out, stderr=subprocess.STDOUT
-        )
-        _watch(name, process, folder, console)
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            _watch(name, process, folder, console)
+        finally:
+            _end_all(mark)
     console.print("\n".join(words.read_text().splitlines()[-_SHOWN:]), markup=False, highlight=False)
     if process.returncode == 0:
         passed.touch()
     return process.returncode == 0
+
+
+def _end_all(mark: str) -> None:
+    """Workers of pytest that are broken off leave their servers behind."""
+    for pid in processes_of(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _watch(name: str, process: subprocess.Popen[bytes], folder: Path, console: Console) -> None:
@@ -85,4 +98,7 @@ def _watch(name: str, process: subprocess.Popen[bytes], folder: Path, console: C
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("broken off; started again, it goes on where it was")
