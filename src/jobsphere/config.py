@@ -123,6 +123,8 @@ class Settings(BaseSettings):
     """The URL that conda channels without one are folders of: a mirror, perhaps. It may hold no login."""
     environment_cache_gb: Annotated[float, Field(ge=0)] = 50
     """How much disk built environments and the installers' caches may use, in GiB: unused ones go when it is more."""
+    image_cache_gb: Annotated[float, Field(ge=0)] = 50
+    """The same for container images that jobs pulled; images that came otherwise are not touched."""
     oidc_issuer: str = ""
     """The OpenID provider whose tokens are taken, by its issuer URL (https://…); empty for none."""
     oidc_audience: str = ""

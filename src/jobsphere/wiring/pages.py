@@ -15,6 +15,7 @@ from jobsphere.config import Settings
 from jobsphere.domain.capacity import GIB, InstanceTypes
 from jobsphere.domain.resource import Subject
 from jobsphere.environments.eviction import stored_environments
+from jobsphere.runner.image_eviction import pulled_images
 from jobsphere.secretbox import Keys
 from jobsphere.service.board import Board
 from jobsphere.service.connectors import Connectors
@@ -71,6 +72,8 @@ def pages_of(
             audit,
             lambda: stored_environments(data_dir),
             int(settings.environment_cache_gb * GIB),
+            lambda: pulled_images(data_dir),
+            int(settings.image_cache_gb * GIB),
             hmac.new(key, b"pages", hashlib.sha256).digest(),
             settings.tokens_required,
         )

@@ -57,7 +57,7 @@ from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring import parts
 from jobsphere.wiring.desk import desk_of, drop_files, local_subject
-from jobsphere.wiring.environments import keep_to_budget
+from jobsphere.wiring.environments import keep_environments, keep_images
 from jobsphere.wiring.keys import secret_key
 from jobsphere.wiring.pages import pages_of
 
@@ -201,7 +201,8 @@ class Server:
         stack.push_async_callback(engine.stop)
         self._engine = engine
         upkeep = [
-            asyncio.create_task(keep_up(lambda: asyncio.to_thread(keep_to_budget, data_dir, settings), _UPKEEP_S)),
+            asyncio.create_task(keep_up(lambda: asyncio.to_thread(keep_environments, data_dir, settings), _UPKEEP_S)),
+            asyncio.create_task(keep_up(lambda: asyncio.to_thread(keep_images, data_dir, settings), _UPKEEP_S)),
             asyncio.create_task(clean_up(data.sweep)),
         ]
         if (days := settings.audit_days) is not None:
