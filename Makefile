@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom docs screenshots clean
+.PHONY: help packages setup demo test test-fast lint fmt bench bench-check soak audit sbom docs screenshots clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -38,6 +38,10 @@ fmt: setup ## Mend the style; make the client that blocks from the one for async
 bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench
 	@$(BIN)/python -m benchmarks
+
+bench-check: setup ## Measure, and fail where a ratio is over 20% worse than the one accepted last
+	@tools/setup.sh --group bench
+	@$(BIN)/python -m benchmarks --check
 
 soak: setup packages ## The long sweeps, whole
 	@tools/setup.sh --group spark
