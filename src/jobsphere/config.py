@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     project_jobs: Annotated[int, Field(ge=0)] | None = None
     """How many jobs a project may have stored, unless it has a quota of its own; by default any number, as below."""
     project_gb: Annotated[float, Field(ge=0)] | None = None
-    """How much a project may have in files of jobs and datasets, in GiB."""
+    """How much a project may have in files of jobs, in datasets and on its disk, in GiB."""
     project_running: Annotated[int, Field(ge=1)] | None = None
     """How many jobs of a project may run at a time."""
     project_queued: Annotated[int, Field(ge=0)] | None = None
