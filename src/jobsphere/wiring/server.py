@@ -142,7 +142,7 @@ class Server:
         settings, stack, services = self._settings, self._stack, cases.services
         hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls, origins = ensure_certificates(data_dir / "tls", hosts), Origins()
-        grpc = GrpcServer(services, origins, adapters.meter)
+        grpc = GrpcServer(services, origins, adapters.meter, tracer=adapters.tracer)
         self._jobs, self._grpc = services.jobs, grpc
         grpc_port = await grpc.start(settings.host, settings.grpc_port, tls, settings.client_host)
         stack.push_async_callback(grpc.stop, _STOP_GRACE_S)

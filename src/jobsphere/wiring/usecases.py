@@ -138,4 +138,5 @@ def _engine(
         Products(store.resources, adapters.dataset_files, adapters.runner, clock),
         parts.sandbox_of(settings),
         running_at_once=quotas.running,
+        tracer=adapters.tracer,
     )
