@@ -123,6 +123,8 @@ class Settings(BaseSettings):
     """The URL that conda channels without one are folders of: a mirror, perhaps. It may hold no login."""
     environment_cache_gb: Annotated[float, Field(ge=0)] = 50
     """How much disk built environments and the installers' caches may use, in GiB: unused ones go when it is more."""
+    image_cache_gb: Annotated[float, Field(ge=0)] = 50
+    """The same for container images that jobs pulled; images that came otherwise are not touched."""
     oidc_issuer: str = ""
     """The OpenID provider whose tokens are taken, by its issuer URL (https://…); empty for none."""
     oidc_audience: str = ""
@@ -132,7 +134,7 @@ class Settings(BaseSettings):
     project_jobs: Annotated[int, Field(ge=0)] | None = None
     """How many jobs a project may have stored, unless it has a quota of its own; by default any number, as below."""
     project_gb: Annotated[float, Field(ge=0)] | None = None
-    """How much a project may have in files of jobs and datasets, in GiB."""
+    """How much a project may have in files of jobs, in datasets and on its disk, in GiB."""
     project_running: Annotated[int, Field(ge=1)] | None = None
     """How many jobs of a project may run at a time."""
     project_queued: Annotated[int, Field(ge=0)] | None = None

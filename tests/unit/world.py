@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.contract.ports_blobs import MemoryBlobStore
+from tests.contract.ports_blobs import MemoryBlobStore, MemoryDiskBytes
 from tests.contract.ports_memory_runner import MemoryRunner
 
 from jobsphere.blob.datasets import LocalDatasets
@@ -184,12 +184,13 @@ class World:
         self.backing = Backing(self.resources, self.store, self.access, self.clock, self.ids)
         self.secrets = Secrets(self.backing, self.sealer)
         self.dataset_files = LocalDatasets(folder / "datasets")
-        self.datasets = Datasets(self.backing, self.dataset_files)
         self.connectors = Connectors(self.backing)
         self.sparks = Sparks(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
         self.types = node_for(places)
-        self.quotas = Quotas(quota, self.store, MemoryJobCounts(memory), self.blobs, self.resources)
+        self.disks = MemoryDiskBytes()
+        self.quotas = Quotas(quota, self.store, MemoryJobCounts(memory), self.blobs, self.resources, self.disks)
+        self.datasets = Datasets(self.backing, self.dataset_files, self.quotas)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
             self.woken.append, self.images, self.types, self.resources, self.quotas,

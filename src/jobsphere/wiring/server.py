@@ -34,7 +34,7 @@ from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring.adapters import Adapters, open_adapters
 from jobsphere.wiring.desk import local_subject
-from jobsphere.wiring.environments import keep_to_budget
+from jobsphere.wiring.environments import keep_environments, keep_images
 from jobsphere.wiring.pages import pages_of
 from jobsphere.wiring.usecases import UseCases, use_cases
 
@@ -126,7 +126,8 @@ class Server:
         self._stack.push_async_callback(cases.engine.stop)
         self._engine = cases.engine
         upkeep = [
-            keep_up(lambda: asyncio.to_thread(keep_to_budget, data_dir, settings), _UPKEEP_S),
+            keep_up(lambda: asyncio.to_thread(keep_environments, data_dir, settings), _UPKEEP_S),
+            keep_up(lambda: asyncio.to_thread(keep_images, data_dir, settings), _UPKEEP_S),
             clean_up(cases.data.sweep),
         ]
         if (days := settings.audit_days) is not None:
