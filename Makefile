@@ -43,9 +43,9 @@ bench-check: setup ## Measure, and fail where a ratio is over 20% worse than the
 	@tools/setup.sh --group bench
 	@$(BIN)/python -m benchmarks --check
 
-soak: setup packages ## The long sweeps, whole
+soak: setup packages ## The long sweeps, whole; broken off, they go on where they were
 	@tools/setup.sh --group spark
-	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
+	@PYTHONPATH=. $(BIN)/python tools/soak.py
 
 docs: setup ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

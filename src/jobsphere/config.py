@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     """The URL that conda channels without one are folders of: a mirror, perhaps. It may hold no login."""
     environment_cache_gb: Annotated[float, Field(ge=0)] = 50
     """How much disk built environments and the installers' caches may use, in GiB: unused ones go when it is more."""
+    image_cache_gb: Annotated[float, Field(ge=0)] = 50
+    """The same for container images that jobs pulled; images that came otherwise are not touched."""
     oidc_issuer: str = ""
     """The OpenID provider whose tokens are taken, by its issuer URL (https://…); empty for none."""
     oidc_audience: str = ""
@@ -133,7 +135,7 @@ class Settings(BaseSettings):
     project_jobs: Annotated[int, Field(ge=0)] | None = None
     """How many jobs a project may have stored, unless it has a quota of its own; by default any number, as below."""
     project_gb: Annotated[float, Field(ge=0)] | None = None
-    """How much a project may have in files of jobs and datasets, in GiB."""
+    """How much a project may have in files of jobs, in datasets and on its disk, in GiB."""
     project_running: Annotated[int, Field(ge=1)] | None = None
     """How many jobs of a project may run at a time."""
     project_queued: Annotated[int, Field(ge=0)] | None = None
@@ -150,6 +152,15 @@ class Settings(BaseSettings):
     without the password. By default a file of SQLite in the data directory."""
     database_password_file: Path | None = None
     """The file with the password for it; or give it by the variable ``JOBSPHERE_DATABASE_PASSWORD``."""
+    traces: bool | None = None
+    """Whether traces are sent, by OTLP over HTTP; it takes the extra `jobsphere[otel]`. By default only where
+    ``trace_endpoint`` is set. The standard ``OTEL_…`` variables count for all that is not set here."""
+    trace_endpoint: str = ""
+    """The collector of traces, by its base URL: ``http://127.0.0.1:4318``. It may hold no login: that goes into
+    ``OTEL_EXPORTER_OTLP_HEADERS``."""
+    trace_sampling: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Which part of the traces that begin here is recorded, 0 to 1; by default all. Callers that bring a trace say it
+    themselves."""
 
     @field_validator("oidc_issuer")
     @classmethod
@@ -167,6 +178,19 @@ class Settings(BaseSettings):
         if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
             raise ValueError(f"it may hold no password: others see settings; use {PASSWORD_VARIABLE} or a file")
         return value
+
+    @field_validator("trace_endpoint")
+    @classmethod
+    def _endpoint_is_plain(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and not (parts.scheme in {"http", "https"} and parts.hostname and parts.username is None):
+            raise ValueError("it must be http://host:port or https://…, without a login")
+        return value
+
+    @property
+    def traced(self) -> bool:
+        """Whether traces are sent: as set, else wherever it is said where to."""
+        return bool(self.trace_endpoint) if self.traces is None else self.traces
 
     @property
     def tokens_required(self) -> bool:

@@ -67,6 +67,7 @@ class Point(StrEnum):
     ENVIRONMENT_CLEARED = "environment.cleared"
     CACHE_DROPPED = "cache.dropped"
     PORTABLE_MADE = "portable.made"
+    IMAGE_RECORD = "image.record"
 
 
 Observer = Callable[[Point, bool], None]
@@ -136,6 +137,45 @@ def write_private(path: Path, content: bytes, point: Point, *, mode: int = 0o600
     with durable(point):
         os.replace(draft, path)
     sync_directory(path.parent, point)
+
+
+def open_lock(path: str | os.PathLike[str]) -> int:
+    """Open a lock file, made if need be. The descriptor is not inherited by programs."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def lock_is_free(fd: int, kind: int) -> bool:
+    """Take the lock (``fcntl.LOCK_SH`` or ``LOCK_EX``) if nobody is in the way: whether it is held now."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def share(path: str | os.PathLike[str], pause: Callable[[], None]) -> int:
+    """Take a shared lock; ``pause`` again and again while somebody holds it alone: its descriptor."""
+    fd = open_lock(path)
+    try:
+        while not lock_is_free(fd, fcntl.LOCK_SH):
+            pause()
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextmanager
+def alone(path: str | os.PathLike[str]) -> Generator[bool]:
+    """Hold the lock alone, if nobody has it: whether that is so.
+
+    The file stays for ever: to remove it would let two processes hold two locks of one name.
+    """
+    fd = open_lock(path)
+    try:
+        yield lock_is_free(fd, fcntl.LOCK_EX)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

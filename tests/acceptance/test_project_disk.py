@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobsphere.domain.limits import human_size
 from jobsphere.runner.sandbox import why_not
 from tests.acceptance.jobfiles import execute, write_job
 from tests.commands import jobsphere
@@ -34,6 +35,20 @@ def test_jobs_read_what_was_put(tmp_path: Path, sandbox: str) -> None:
         assert "models/m.txt" in jobsphere(data, "project", "disk", "ls", "models")
         jobsphere(data, "project", "disk", "get", "models/m.txt", str(tmp_path / "back.txt"))
         assert (tmp_path / "back.txt").read_text() == "of-the-model\n"
+        quota = ["--quota", "bytes=5KiB"]
+        jobsphere(data, "project", "update", client.project, *quota)
+        (tmp_path / "big").write_bytes(b"x" * 5120)
+        refused = jobsphere(data, "project", "disk", "put", str(tmp_path / "big"), code=1)
+        assert "may be. Next: " in " ".join(refused.split())
+        refused = jobsphere(data, "dataset", "create", "big", str(tmp_path / "big"), code=1)
+        assert "may be. Next: " in " ".join(refused.split())
+        assert json.loads(jobsphere(data, "dataset", "list", "--json")) == []
+        usage = {row["what"]: row for row in json.loads(jobsphere(data, "project", "usage", "--json"))}
+        assert usage["bytes on the disk"]["used"] == 13
+        assert usage["bytes"]["used"] == 13 + usage["bytes in files of jobs"]["used"]
+        assert (usage["bytes"]["quota"], usage["jobs"]["used"]) == (5120, 1)
+        assert usage["bytes in files of jobs"]["used"] > 0
+        assert human_size(5120) in jobsphere(data, "project", "usage", client.project)
         assert "--recursive" in jobsphere(data, "project", "disk", "rm", "models", code=1)
         jobsphere(data, "project", "disk", "rm", "models", "--recursive")
         assert json.loads(jobsphere(data, "project", "disk", "ls", "--json")) == []
@@ -41,6 +56,7 @@ def test_jobs_read_what_was_put(tmp_path: Path, sandbox: str) -> None:
         assert [(row["action"].split()[-1], row["result"]) for row in rows] == [
             ("rm", "OK"),
             ("rm", "FAILED_PRECONDITION"),
+            ("put", "RESOURCE_EXHAUSTED"),
             ("put", "OK"),
         ]
         assert "no project 'nope'" in jobsphere(data, "project", "disk", "ls", "--project", "nope", code=1)

@@ -132,3 +132,13 @@ class FailingBlobStore:
         await call()
         if fault is Fault.AFTER:
             raise UnavailableError("broken on purpose, after the call")
+
+
+class MemoryDiskBytes:
+    """:class:`jobsphere.domain.quota_ports.DiskBytes`: as many as the test says."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+
+    async def disk_bytes(self, project_id: str) -> int:
+        return self.sizes.get(project_id, 0)

@@ -21,6 +21,8 @@ from jobsphere.runner.processes import parent_of
 
 HANG_S = 30
 PROJECT = "p1"
+KEY = b"k" * 32
+"""What the nodes of :func:`open_keyed_node` seal and open with."""
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -146,3 +148,12 @@ async def open_node(data: Path, *options: str) -> AsyncIterator[Node]:
         yield node
     finally:
         await node.close()
+
+
+@contextlib.asynccontextmanager
+async def open_keyed_node(folder: Path) -> AsyncIterator[Node]:
+    """A node that opens secrets, with its data in ``folder``, which is made."""
+    folder.mkdir()
+    (folder / "key").write_bytes(KEY)
+    async with open_node(folder) as node:
+        yield node

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 from containers import PASSWORD, USER, Podman, Registry, missing, podman_in, registry_in
-from supervisors import PROJECT, Node, open_node, until
+from supervisors import KEY, PROJECT, Node, open_keyed_node, until
 
 from jobsphere.domain.attempt import SYSTEM_LOG, EndReason, ImagePlan, LogStream, Observation, StopOrder
 from jobsphere.domain.job import Phase
 from jobsphere.secretbox import SecretBox
-
-KEY = b"k" * 32
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +42,7 @@ def image(podman: Podman, registry: Registry, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "key").write_bytes(KEY)
-    async with open_node(data) as opened:
+    async with open_keyed_node(tmp_path / "data") as opened:
         yield opened
 
 

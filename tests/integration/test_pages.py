@@ -49,6 +49,15 @@ class Built:
 
 
 @dataclass
+class Pulled:
+    reference: str = "registry.example/team/base:1"
+    image_id: str = "d" * 64
+    size_bytes: int = 7 << 30
+    last_used: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    in_use: bool = True
+
+
+@dataclass
 class Site:
     """The pages over a world, and a visitor without a browser."""
 
@@ -104,7 +113,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         behind = Behind(
             running.server._services.identity, board, world.logs, world.communities,
             world.secrets, world.image_resources, world.datasets, world.connectors, world.sparks,
-            Audit(running.audit, world.clock), call, audit, lambda: [Built()], 50 * GIB, b"s" * 32, True,
+            Audit(running.audit, world.clock), call, audit, lambda: [Built()], 50 * GIB, lambda: [Pulled()], 60 * GIB,
+            b"s" * 32, True,
         )  # fmt: skip
         listening = socket.create_server(("127.0.0.1", 0))
         app = build_app(None, None, lambda: True, parts=[PagesMount(behind)])  # type: ignore[arg-type]
@@ -260,6 +270,8 @@ async def test_environments_are_shown_to_the_operator(site: Site) -> None:
     _, page, _ = await site.get("/environments", site.rpcs.operator)
     assert "numpy&lt;b&gt;" in page
     assert "5 MiB of 50 GiB" in page
+    assert "registry.example/team/base:1" in page
+    assert "7 GiB of 60 GiB" in page
 
 
 async def test_what_is_not_there_is_a_404_and_a_wrong_verb_a_405(site: Site) -> None:

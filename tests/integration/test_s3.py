@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 from s3_server import BUCKET, Service, s3_service
-from supervisors import PROJECT, Node, open_node
+from supervisors import KEY, PROJECT, Node, open_keyed_node
 
 from jobsphere.domain.attempt import SYSTEM_LOG, EndReason, LogStream, S3Mode, S3Mount, SandboxPlan, StopOrder
 from jobsphere.domain.job import Phase
 from jobsphere.runner.sandbox import why_not
 from jobsphere.secretbox import SecretBox
 
-KEY = b"k" * 32
 ID = "c" * 20
 STAGED = {"locations": ((ID, f"s3/{ID}"),), "s3_mode": S3Mode.STAGING}
 PLACE = f"${{{ID}}}"
@@ -41,9 +40,7 @@ def mount(service: Service) -> S3Mount:
 
 @pytest.fixture
 async def node(tmp_path: Path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "key").write_bytes(KEY)
-    async with open_node(tmp_path / "data") as opened:
+    async with open_keyed_node(tmp_path / "data") as opened:
         yield opened
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from containers import TINY, missing, podman_in
 from s3_server import BUCKET, Service, s3_service
-from supervisors import PROJECT, Node, gone, open_node, output, until
+from supervisors import KEY, PROJECT, Node, gone, open_keyed_node, output, until
 
 from jobsphere.domain.attempt import (
     SYSTEM_LOG,
@@ -30,7 +30,6 @@ from jobsphere.runner.processes import ATTEMPT_VARIABLE, attempt_mark
 from jobsphere.runner.sandbox import why_not
 from jobsphere.secretbox import SecretBox
 
-KEY = b"k" * 32
 ID = "c" * 20
 MOUNTED = {"locations": ((ID, f"s3/{ID}"),), "s3_mode": S3Mode.FUSE}
 PLACE = f"${{{ID}}}"
@@ -58,9 +57,7 @@ def mount(service: Service) -> S3Mount:
 
 @pytest.fixture
 async def node(tmp_path: Path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "key").write_bytes(KEY)
-    async with open_node(tmp_path / "data") as opened:
+    async with open_keyed_node(tmp_path / "data") as opened:
         yield opened
     assert mounts_below(opened.data) == []
     assert list(opened.data.glob("mounts/*")) == []

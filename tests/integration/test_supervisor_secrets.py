@@ -7,7 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from supervisors import PROJECT, Node, open_node
+from supervisors import KEY, PROJECT, Node, open_keyed_node
 
 from jobsphere.domain.attempt import EndReason, LogStream, SandboxPlan
 from jobsphere.domain.job import Phase
@@ -15,15 +15,12 @@ from jobsphere.runner.local import LocalRunner
 from jobsphere.runner.sandbox import why_not
 from jobsphere.secretbox import KEY_VARIABLE, Keys, SecretBox
 
-KEY = b"k" * 32
 VALUE = "planted-hush"
 
 
 @pytest.fixture
 async def node(tmp_path: Path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "key").write_bytes(KEY)
-    async with open_node(tmp_path / "data") as opened:
+    async with open_keyed_node(tmp_path / "data") as opened:
         yield opened
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from datasphere.spark import ConnectionMode, SparkConfig, parse_spark_config
-from supervisors import PROJECT, Node, open_node
+from supervisors import KEY, PROJECT, Node, open_keyed_node
 
 from jobsphere.domain.attempt import SYSTEM_LOG, EndReason, LogStream, SandboxPlan
 from jobsphere.domain.job import Phase
@@ -16,7 +16,6 @@ from jobsphere.domain.spark import SPARK_FILE, SparkMode, SparkPlan
 from jobsphere.runner.sandbox import why_not
 from jobsphere.secretbox import SecretBox
 
-KEY = b"k" * 32
 VALUE = 'planted "hush"'
 
 
@@ -27,9 +26,7 @@ def spark(key: bytes = KEY) -> SparkPlan:
 
 @pytest.fixture
 async def node(tmp_path: Path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "key").write_bytes(KEY)
-    async with open_node(tmp_path / "data") as opened:
+    async with open_keyed_node(tmp_path / "data") as opened:
         yield opened
 
 

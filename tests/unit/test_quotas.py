@@ -12,7 +12,7 @@ from tests.unit.world import DAY, PROJECT, WHO, World, a_file, a_spec, attempt, 
 from jobsphere.domain.attempt import Started
 from jobsphere.domain.errors import InvalidArgumentError, ResourceExhaustedError
 from jobsphere.domain.job import JobStatus
-from jobsphere.domain.quota import Quota, parse_quota, show_quota
+from jobsphere.domain.quota import Quota, StoredSizes, parse_quota, show_quota
 from jobsphere.domain.resource import with_quota
 
 
@@ -54,7 +54,7 @@ async def test_only_new_bytes_count(tmp_path: Path) -> None:
     held = a_file("held", b"12345678")
     await world.blobs.receive(PROJECT, held.sha256, 8, chunks(b"12345678"))
     await world.created(a_spec(input_files=(held, a_file("new", b"ab"))))
-    with pytest.raises(ResourceExhaustedError, match=r"8 B are stored, 3 B more would be, 10 B may be"):
+    with pytest.raises(ResourceExhaustedError, match=r"8 B are stored \(8 B in .*\), 3 B more would be, 10 B may be"):
         await world.created(a_spec(input_files=(held, a_file("new", b"abc"))))
 
 
@@ -82,6 +82,80 @@ async def test_what_a_job_gives_is_kept_and_the_next_one_refused(tmp_path: Path)
     await world.created()  # nothing new
     await world.jobs.delete_data(WHO, job.id)
     await world.created(a_spec(input_files=(a_file("new", b"1"),)))
+
+
+async def test_datasets_and_the_disk_count_and_what_uses_most_is_told(tmp_path: Path) -> None:
+    world = await world_with(tmp_path, bytes=100)
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 40)
+    await world.datasets.create(WHO, PROJECT, "one", [source])
+    world.disks.sizes[PROJECT] = 30
+    figures = r"70 B are stored \(40 B in datasets, 30 B on its disk\), 40 B more would be, 100 B may be"
+    with pytest.raises(ResourceExhaustedError, match=rf"{figures}\. Next: delete datasets.*dataset list"):
+        await world.datasets.create(WHO, PROJECT, "two", [source])
+    assert [d.name for d in await world.datasets.all(WHO, PROJECT)] == ["one"]
+    assert len(list((tmp_path / "datasets" / PROJECT).iterdir())) == 1, "what was refused does not stay"
+    world.disks.sizes[PROJECT] = 50
+    with pytest.raises(ResourceExhaustedError, match=r"Next: remove files from its disk.*project disk ls"):
+        await world.created(a_spec(input_files=(a_file("new", b"x" * 20),)))
+    with pytest.raises(ResourceExhaustedError):
+        async with world.quotas.uploading(PROJECT, 20):
+            pass
+    with pytest.raises(ResourceExhaustedError):
+        async with world.quotas.adding(PROJECT, 20):
+            pass
+    await world.datasets.delete(WHO, PROJECT, "one")
+    async with world.quotas.adding(PROJECT, 20):
+        pass
+
+
+async def test_of_many_uploads_at_once_as_many_come_in_as_may(tmp_path: Path) -> None:
+    world = await world_with(tmp_path, bytes=100)
+    in_there, go = 0, asyncio.Event()
+
+    async def slow(project_id: str) -> int:
+        await asyncio.sleep(0)  # others have their turn
+        return 0
+
+    world.blobs.stored_bytes = slow  # type: ignore[method-assign]
+
+    async def upload() -> None:
+        nonlocal in_there
+        async with world.quotas.uploading(PROJECT, 30):
+            in_there += 1
+            await go.wait()
+
+    uploads = [asyncio.create_task(upload()) for _ in range(10)]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert in_there == 3
+    go.set()
+    results = await asyncio.gather(*uploads, return_exceptions=True)
+    assert sum(isinstance(result, ResourceExhaustedError) for result in results) == 7
+
+
+async def test_a_job_that_would_leave_yet_more_is_not_begun(tmp_path: Path) -> None:
+    world = await world_with(tmp_path, bytes=10)
+    job = await world.created()
+    world.disks.sizes[PROJECT] = 11
+    with pytest.raises(ResourceExhaustedError, match=r"11 B are stored \(11 B on its disk\), 10 B may be"):
+        await world.jobs.execute(WHO, job.id)
+    assert (await world.store.get_job(job.id)).status is JobStatus.CREATING
+    world.disks.sizes[PROJECT] = 10
+    await world.jobs.execute(WHO, job.id)
+
+
+async def test_what_a_project_has_is_told(tmp_path: Path) -> None:
+    world = await world_with(tmp_path)
+    await world.running()
+    await world.executed()
+    held = a_file("held", b"12345678")
+    await world.blobs.receive(PROJECT, held.sha256, 8, chunks(b"12345678"))
+    world.disks.sizes[PROJECT] = 3
+    async with world.quotas.uploading(PROJECT, 5):
+        usage = await world.quotas.usage(PROJECT)
+    assert (usage.jobs, usage.running, usage.queued) == (2, 1, 1)
+    assert usage.sizes == StoredSizes(8, 0, 3, 5)
 
 
 async def test_the_queue_has_an_end(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.contract.ports_blobs import MemoryBlobStore
+from tests.contract.ports_blobs import MemoryBlobStore, MemoryDiskBytes
 from tests.contract.ports_memory_runner import MemoryRunner
 
 from jobsphere.blob.datasets import LocalDatasets
@@ -30,6 +30,7 @@ from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
 from jobsphere.domain.quota import Quota
 from jobsphere.domain.resource import Community, Project, Subject
+from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
@@ -159,6 +160,7 @@ class World:
         places: int = 2,
         quota: Quota = Quota(),  # noqa: B008 - it is frozen
         encode: Callable[[Job], bytes] = dump,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self.clock, self.ids, self.changes = StandingClock(), CountedIds(), Changes()
         self.seconds = 0.0
@@ -182,12 +184,13 @@ class World:
         self.backing = Backing(self.resources, self.store, self.access, self.clock, self.ids)
         self.secrets = Secrets(self.backing, self.sealer)
         self.dataset_files = LocalDatasets(folder / "datasets")
-        self.datasets = Datasets(self.backing, self.dataset_files)
         self.connectors = Connectors(self.backing)
         self.sparks = Sparks(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
         self.types = node_for(places)
-        self.quotas = Quotas(quota, self.store, MemoryJobCounts(memory), self.blobs, self.resources)
+        self.disks = MemoryDiskBytes()
+        self.quotas = Quotas(quota, self.store, MemoryJobCounts(memory), self.blobs, self.resources, self.disks)
+        self.datasets = Datasets(self.backing, self.dataset_files, self.quotas)
         self.jobs = Jobs(
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
             self.woken.append, self.images, self.types, self.resources, self.quotas,
@@ -206,7 +209,7 @@ class World:
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
             self.woken.append, self.provisioner, self.products, running_at_once=self.quotas.running,
-            monotonic=lambda: self.seconds,
+            monotonic=lambda: self.seconds, tracer=tracer,
         )  # fmt: skip
 
     async def open(self) -> World:

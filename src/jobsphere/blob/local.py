@@ -24,6 +24,7 @@ from pathlib import Path
 from jobsphere.blob.durable import make_directories, put_in_place
 from jobsphere.blob.incoming import READ_ONLY, Incoming, open_draft, remove_abandoned
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
+from jobsphere.blob.usage import blob_bytes
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.ports import FinishedFile
 from jobsphere.durable import Point, durable, sync_directory
@@ -47,6 +48,7 @@ class LocalBlobStore:
         self._root = root
         self._removing = asyncio.Lock()
         self._sizes: dict[str, tuple[float, int]] = {}
+        self._looking = asyncio.Lock()
         make_directories(root)
         _remove_stale(root / INCOMING)
         self._leftovers = self._bring_back_leftovers()
@@ -114,11 +116,14 @@ class LocalBlobStore:
 
     async def stored_bytes(self, project_id: str) -> int:
         """See :class:`jobsphere.domain.quota_ports.StoredBytes`: looked up now and then, counted in between."""
-        looked_at, size = self._sizes.get(project_id, (-_LOOK_AGAIN_S, 0))
-        if time.monotonic() - looked_at > _LOOK_AGAIN_S:
-            size = await asyncio.to_thread(self._size, project_id)
-            self._sizes[project_id] = (time.monotonic(), size)
-        return self._sizes[project_id][1]
+        async with self._looking:
+            looked_at, size = self._sizes.setdefault(project_id, (-_LOOK_AGAIN_S, 0))
+            if time.monotonic() - looked_at > _LOOK_AGAIN_S:
+                found = await asyncio.to_thread(blob_bytes, self._root, project_id)
+                # What came during the look may have been passed by already: rather twice than not at all.
+                came = max(self._sizes.get(project_id, (looked_at, size))[1] - size, 0)
+                self._sizes[project_id] = (time.monotonic(), found + came)
+            return self._sizes[project_id][1]
 
     async def projects(self) -> Sequence[str]:
         """The ids of all projects that may hold a blob."""
@@ -141,13 +146,6 @@ class LocalBlobStore:
         if project_id in self._sizes:
             looked_at, size = self._sizes[project_id]
             self._sizes[project_id] = (looked_at, max(size + more, 0))
-
-    def _size(self, project_id: str) -> int:
-        size = 0
-        for path in project_path(self._root, project_id).glob("??/*"):
-            with suppress(FileNotFoundError):
-                size += path.lstat().st_size
-        return size
 
     def _adopt_all(self, project_id: str, files: Sequence[FinishedFile]) -> int:
         """How many bytes are new."""

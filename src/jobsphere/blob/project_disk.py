@@ -63,6 +63,15 @@ class ProjectDisk:
         found = sorted(place.iterdir()) if place.is_dir() else [place]
         return [self._entry(member) for member in found]
 
+    def growth(self, source: Path, path: str = "") -> int:
+        """How many bytes more there will be when :meth:`put` is through, less those of the files that it replaces.
+
+        Raises:
+            NotFoundError, InvalidArgumentError: as :meth:`put`.
+        """
+        pairs = [(o, copy) for o, copy in self._copies(source, path) if o.is_file()]
+        return sum(o.stat().st_size - (copy.stat().st_size if copy.is_file() else 0) for o, copy in pairs)
+
     def put(self, source: Path, path: str = "") -> list[Entry]:
         """Copy a file or a folder of this host to ``path``; into it, if that is a folder or ends in ``/``.
 
@@ -77,12 +86,7 @@ class ProjectDisk:
             FailedPreconditionError: a file stands where a folder is to be, or a folder where a file is to be.
             ResourceExhaustedError: the disk is full.
         """
-        if not source.exists():
-            raise NotFoundError(f"there is no {source}")
-        target = self._inside(path)
-        if path.endswith("/") or target.is_dir():
-            target = self._inside(os.path.join(path, source.resolve().name))
-        pairs = list(_pairs(source, target))
+        pairs = self._copies(source, path)
         with _told():
             for original, copy in pairs:
                 _place(original, copy)
@@ -126,6 +130,15 @@ class ProjectDisk:
             else:
                 place.unlink()
         return entry
+
+    def _copies(self, source: Path, path: str) -> list[tuple[Path, Path]]:
+        """What :meth:`put` copies, and where to."""
+        if not source.exists():
+            raise NotFoundError(f"there is no {source}")
+        target = self._inside(path)
+        if path.endswith("/") or target.is_dir():
+            target = self._inside(os.path.join(path, source.resolve().name))
+        return list(_pairs(source, target))
 
     def _inside(self, path: str) -> Path:
         """The place on this host.

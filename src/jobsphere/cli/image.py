@@ -1,8 +1,9 @@
-"""``jobsphere image``: images that the jobs of a project name by an id, whether the server runs or not."""
+"""``jobsphere image``: images that jobs name by an id, and those that jobs pulled, whether the server runs or not."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,14 @@ from cyclopts import App, Parameter
 
 from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of, hidden_value
+from jobsphere.domain.limits import human_size
 from jobsphere.domain.resources import DockerImage, Resource
+from jobsphere.runner.image_eviction import PulledImage
 
-app = App(name="image", help="Name Docker images, with their logins, for the jobs of a project.")
+app = App(
+    name="image",
+    help="Name Docker images, with their logins, for jobs; list and remove those that jobs pulled.",
+)
 
 
 @app.command
@@ -108,6 +114,66 @@ def delete(image: str, *, project: ProjectId = "", data_dir: DataDir = None) -> 
             lambda op, who, p: op.images.delete(who, p, image),
         )
     )
+
+
+@app.command
+def pulled(*, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--json")] = False) -> None:
+    """List the images that jobs of all projects pulled, the one least lately used first.
+
+    Parameters
+    ----------
+    data_dir
+        The data directory of the server.
+    json_
+        Print a JSON array instead of a table.
+    """
+    from jobsphere.wiring import environments as built
+
+    _show_pulled(built.list_images(data_dir_of(data_dir)), json_)
+
+
+@app.command
+def prune(
+    *, max_gb: float | None = None, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--json")] = False
+) -> None:
+    """Remove pulled images that no job uses, the one least lately used first, until the rest fits; print what went.
+
+    Only what jobs of this server pulled goes: images that came otherwise to podman or docker are not touched.
+
+    Parameters
+    ----------
+    max_gb
+        How much may stay, in GiB; by default the server's setting image_cache_gb. 0 removes all that are unused.
+    data_dir
+        The data directory of the server.
+    json_
+        Print a JSON array instead of a table.
+    """
+    from jobsphere.wiring import environments as built
+
+    _show_pulled(built.prune_images(data_dir_of(data_dir), max_gb), json_)
+
+
+def _show_pulled(images: Sequence[PulledImage], as_json: bool) -> None:
+    columns = ("Image", "Image ID", "Size", "Last used (UTC)", "In use")
+    show_all(images, _pulled_fields, columns, _pulled_row, as_json=as_json)
+
+
+def _pulled_fields(image: PulledImage) -> dict[str, object]:
+    return {
+        "image": image.reference,
+        "image_id": image.image_id,
+        "size_bytes": image.size_bytes,
+        "last_used": image.last_used.isoformat(),
+        "in_use": image.in_use,
+        "complete": image.complete,
+    }
+
+
+def _pulled_row(image: PulledImage) -> tuple[str, ...]:
+    state = ("yes" if image.in_use else "no") if image.complete else "being pulled" if image.in_use else "broken off"
+    used = f"{image.last_used:%Y-%m-%d %H:%M}"
+    return image.reference, image.image_id[:12], human_size(image.size_bytes), used, state
 
 
 def _fields(image: Resource[DockerImage]) -> dict[str, str]:

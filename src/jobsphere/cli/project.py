@@ -11,10 +11,11 @@ from cyclopts import App, Parameter
 
 from jobsphere.cli.grants import grant_role, renamed, revoke_role, show_members
 from jobsphere.cli.listing import show_all
-from jobsphere.cli.options import DataDir, Json, data_dir_of
+from jobsphere.cli.options import DataDir, Json, ProjectId, data_dir_of
 from jobsphere.cli.project_disk import app as disk
 from jobsphere.domain.access import Scope
 from jobsphere.domain.errors import InvalidArgumentError
+from jobsphere.domain.limits import human_size
 from jobsphere.domain.quota import NAMES
 from jobsphere.domain.resource import Project, with_quota
 
@@ -96,8 +97,8 @@ def update(
     description
         Its new description.
     quota
-        What it may have: jobs=N stored, bytes=20GiB in files of jobs and datasets, running=N at a time, queued=N
-        waiting for their turn; may be repeated. An empty one (jobs=) is as the server's settings say.
+        What it may have: jobs=N stored, bytes=20GiB in files of jobs, datasets and its disk, running=N at a time,
+        queued=N waiting for their turn; may be repeated. An empty one (jobs=) is as the server's settings say.
     data_dir
         The data directory of the server.
     """
@@ -135,6 +136,51 @@ def delete(project_id: str, *, data_dir: DataDir = None) -> None:
             lambda d, who: d.projects.delete(who, project_id),
         )
     )
+
+
+@app.command
+def usage(
+    project: ProjectId = "", *, data_dir: DataDir = None, json_: Annotated[Json, Parameter(name="--json")] = False
+) -> None:
+    """Show what a project has, and what it may have.
+
+    Environments and pulled images are shared by all projects, and counted to none.
+
+    Parameters
+    ----------
+    project
+        The id of the project; by default the first one.
+    data_dir
+        The data directory of the server.
+    json_
+        Print a JSON array instead of a table.
+    """
+    from jobsphere.wiring import resources
+
+    quota, used = asyncio.run(resources.project_usage(data_dir_of(data_dir), project))
+    sizes, limits = used.sizes, quota.as_dict()
+    rows: list[tuple[str, int, int | None]] = [
+        ("jobs", used.jobs, limits.get("jobs")),
+        ("running", used.running, limits.get("running")),
+        ("queued", used.queued, limits.get("queued")),
+        ("bytes", sizes.total, limits.get("bytes")),
+        ("bytes in files of jobs", sizes.files, None),
+        ("bytes in datasets", sizes.datasets, None),
+        ("bytes on the disk", sizes.disk, None),
+    ]
+    show_all(
+        rows,
+        lambda row: {"what": row[0], "used": row[1], "quota": row[2]},
+        ("What", "Used", "Quota"),
+        _usage_row,
+        as_json=json_,
+    )
+
+
+def _usage_row(row: tuple[str, int, int | None]) -> tuple[str, ...]:
+    what, used, limit = row
+    show = human_size if what.startswith("bytes") else str
+    return what, show(used), "" if limit is None else show(limit)
 
 
 @app.command

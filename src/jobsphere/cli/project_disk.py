@@ -64,7 +64,9 @@ def put(source: Path, path: str = "", *, project: ProjectId = "", data_dir: Data
     data_dir
         The data directory of the server.
     """
-    files = _change(data_dir, project, "put", path, lambda disk: disk.put(source, path))
+    from jobsphere.wiring import resources
+
+    files = asyncio.run(resources.put_on_disk(data_dir_of(data_dir), project, source, path))
     print(f"{_count(len(files))} ({human_size(sum(f.size_bytes for f in files))}) on the disk now")  # noqa: T201
 
 

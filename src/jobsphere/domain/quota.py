@@ -13,6 +13,13 @@ from jobsphere.domain.errors import InvalidArgumentError, ResourceExhaustedError
 from jobsphere.domain.limits import human_size
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|[KMGT]i?B?)?", re.IGNORECASE)
+_OLD_JOBS = "delete data of old jobs, or give jobs a shorter time to live"
+_PARTS = (
+    ("files", "in files of jobs", _OLD_JOBS),
+    ("datasets", "in datasets", "delete datasets that nobody needs (`jobsphere dataset list`, `delete`)"),
+    ("disk", "on its disk", "remove files from its disk (`jobsphere project disk ls`, `rm`)"),
+    ("arriving", "in uploads under way", _OLD_JOBS),
+)
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -20,8 +27,9 @@ _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 class Quota:
     """What a project may have; None: as the server's settings say, and without those no limit.
 
-    ``jobs``: stored jobs, whatever became of them. ``bytes``: in files of jobs and datasets. ``running``: jobs that
-    hold a part of the node at a time. ``queued``: executed jobs that wait for their turn.
+    ``jobs``: stored jobs, whatever became of them. ``bytes``: in files of jobs, in datasets and on the disk; what is
+    built and pulled for jobs is shared, bounded by budgets of its own, and counted to no project. ``running``: jobs
+    that hold a part of the node at a time. ``queued``: executed jobs that wait for their turn.
     """
 
     jobs: int | None = None
@@ -37,6 +45,31 @@ class Quota:
         """What is set, by name."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSizes:
+    """The bytes that a project has, by what they are in; ``arriving``: promised to uploads that are under way."""
+
+    files: int = 0
+    datasets: int = 0
+    disk: int = 0
+    arriving: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.files + self.datasets + self.disk + self.arriving
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a project has of what :class:`Quota` bounds."""
+
+    jobs: int
+    running: int
+    queued: int
+    sizes: StoredSizes
 
 
 NAMES = tuple(f.name for f in fields(Quota))
@@ -77,15 +110,31 @@ def check_queued(quota: Quota, queued: int) -> None:
         _refuse(text, "execute this one when some of them have started, or cancel some", "queued")
 
 
-def check_bytes(quota: Quota, stored: int, more: int) -> None:
+def check_bytes(quota: Quota, sizes: StoredSizes, more: int) -> None:
     """Refuse so many more bytes.
 
     Raises:
         ResourceExhaustedError: the project would have more than it may.
     """
-    if quota.bytes is not None and more and stored + more > quota.bytes:
-        figures = f"{human_size(stored)} are stored, {human_size(more)} more would be, {human_size(quota.bytes)} may be"
-        _refuse(figures, "delete data of old jobs, or give jobs a shorter time to live", "bytes")
+    if quota.bytes is not None and more and sizes.total + more > quota.bytes:
+        _refuse_bytes(quota.bytes, sizes, f", {human_size(more)} more would be")
+
+
+def check_room(quota: Quota, sizes: StoredSizes) -> None:
+    """Refuse to start what leaves bytes behind, where there are too many already.
+
+    Raises:
+        ResourceExhaustedError: the project has more than it may.
+    """
+    if quota.bytes is not None and sizes.total > quota.bytes:
+        _refuse_bytes(quota.bytes, sizes, "")
+
+
+def _refuse_bytes(limit: int, sizes: StoredSizes, more: str) -> None:
+    parts = sorted(((getattr(sizes, name), words, step) for name, words, step in _PARTS), key=lambda p: -p[0])
+    shown = ", ".join(f"{human_size(size)} {words}" for size, words, _ in parts if size)
+    stored = f"{human_size(sizes.total)} are stored{f' ({shown})' if shown else ''}"
+    _refuse(f"{stored}{more}, {human_size(limit)} may be", parts[0][2], "bytes")
 
 
 def _refuse(figures: str, step: str, name: str) -> None:

@@ -23,3 +23,11 @@ class StoredBytes(Protocol):
     async def stored_bytes(self, project_id: str) -> int:
         """The bytes of all its blobs, each once. May be some seconds old for what crashes left."""
         ...
+
+
+class DiskBytes(Protocol):
+    """How many bytes are on the disk of a project."""
+
+    async def disk_bytes(self, project_id: str) -> int:
+        """Those of all its files. May be some seconds old."""
+        ...

@@ -32,9 +32,10 @@ from threading import Thread
 
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.ports import BuiltEnvironment, EnvironmentBuilder, InsideImage, Workbench
+from jobsphere.durable import lock_is_free, open_lock, share
 from jobsphere.environments import conda
 from jobsphere.environments.conda import DEFAULT_ALIAS
-from jobsphere.environments.disk import lock_is_free, open_lock, seal, sync_file_system, write_durably
+from jobsphere.environments.disk import seal, sync_file_system, write_durably
 from jobsphere.environments.eviction import BUILDS_LOCK, clear
 from jobsphere.environments.interpreters import DEFAULT_SEARCH_PATH
 
@@ -105,7 +106,7 @@ class CachedEnvironments:
         """Take the shared lock. It is never given back: the program of this process runs in the prefix."""
         if fingerprint in self._in_use:
             return
-        self._in_use[fingerprint] = _share(self._root / f"{fingerprint}.use", bench)
+        self._in_use[fingerprint] = share(self._root / f"{fingerprint}.use", lambda: bench.pause(POLL_S))
 
     def _is_ready(self, prefix: Path) -> bool:
         """Whether the prefix is complete, is where it was built, and has its interpreter still. Notes the use.
@@ -141,7 +142,7 @@ class CachedEnvironments:
     @contextmanager
     def _working_with_caches(self, bench: Workbench) -> Generator[None]:
         """Nobody drops the installers' caches meanwhile."""
-        fd = _share(self._root / BUILDS_LOCK, bench)
+        fd = share(self._root / BUILDS_LOCK, lambda: bench.pause(POLL_S))
         try:
             yield
         finally:
@@ -177,18 +178,6 @@ def _publish(locks: ExitStack, prefix: Path, record: dict[str, object]) -> None:
     with locks:
         sync_file_system(prefix)
         write_durably(prefix.with_suffix(".ready"), json.dumps(record).encode())
-
-
-def _share(lock: Path, bench: Workbench) -> int:
-    """Take a shared lock, waiting for whoever holds it alone: its descriptor."""
-    fd = open_lock(lock)
-    try:
-        while not lock_is_free(fd, fcntl.LOCK_SH):
-            bench.pause(POLL_S)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _has_python(prefix: Path, *, in_image: bool) -> bool:

@@ -1,9 +1,8 @@
-"""Locks, and steps that survive a power cut once they returned."""
+"""Steps that survive a power cut once they returned, and trees of files."""
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import stat
 import subprocess
@@ -11,20 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobsphere.durable import Point, durable, sync_directory
-
-
-def open_lock(path: Path) -> int:
-    """Open a lock file, made if need be. The descriptor is not inherited by programs."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def lock_is_free(fd: int, kind: int) -> bool:
-    """Take the lock (``fcntl.LOCK_SH`` or ``LOCK_EX``) if nobody is in the way: whether it is held now."""
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -6,17 +6,15 @@ that nobody takes for complete: the next look removes it, or the next job builds
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobsphere.durable import Point, durable, sync_directory
-from jobsphere.environments.disk import lock_is_free, open_lock, remove_tree, walk
+from jobsphere.durable import Point, alone, durable, sync_directory
+from jobsphere.environments.disk import remove_tree, walk
 from jobsphere.environments.orphans import end_orphans
 
 BUILD_MARK = "JOBSPHERE_BUILD"
@@ -98,7 +96,7 @@ def _files(folder: Path) -> Generator[os.stat_result]:
 def _look(prefix: Path) -> StoredEnvironment | None:
     """None if it went meanwhile."""
     ready = prefix.with_suffix(".ready")
-    with _alone(prefix.with_suffix(".use")) as unused:
+    with alone(prefix.with_suffix(".use")) as unused:
         try:
             record, when = json.loads(ready.read_bytes()), ready.stat().st_mtime
         except FileNotFoundError:
@@ -121,7 +119,7 @@ def _look(prefix: Path) -> StoredEnvironment | None:
 
 def _remove(prefix: Path) -> bool:
     """Whether it could be removed: nobody uses or builds it, for both hold the lock of its use."""
-    with _alone(prefix.with_suffix(".use")) as unused:
+    with alone(prefix.with_suffix(".use")) as unused:
         if unused:
             clear(prefix)
     return unused
@@ -134,7 +132,7 @@ def _trim_caches(data_dir: Path, budget_bytes: int) -> int:
     if size <= max(budget_bytes, 0):
         return 0
     doomed = data_dir / "cache.removed"
-    with _alone(data_dir / "environments" / BUILDS_LOCK) as idle:
+    with alone(data_dir / "environments" / BUILDS_LOCK) as idle:
         if not idle:
             return 0
         if doomed.exists():
@@ -143,16 +141,3 @@ def _trim_caches(data_dir: Path, budget_bytes: int) -> int:
             cache.rename(doomed)
     remove_tree(doomed)
     return size
-
-
-@contextmanager
-def _alone(lock: Path) -> Generator[bool]:
-    """Hold the lock alone, if nobody has it: whether that is so.
-
-    The file stays for ever: to remove it would let two processes hold two locks of one name.
-    """
-    fd = open_lock(lock)
-    try:
-        yield lock_is_free(fd, fcntl.LOCK_EX)
-    finally:
-        os.close(fd)

@@ -18,6 +18,7 @@ from jobsphere.domain.image import registry
 from jobsphere.domain.job import Phase
 from jobsphere.runner.archive import remove_tree
 from jobsphere.runner.bench import Bench, StepError
+from jobsphere.runner.image_records import Claim, Version
 
 Unseal = Callable[[str, str], str]
 """Opens the sealed secret of ``(project_id, sealed)``; raises JobsphereError."""
@@ -25,6 +26,7 @@ LOGIN_FOLDER = "login"
 """In the run directory, while a pull with a login is under way and never longer."""
 _TIMED_OUT, _KILL_AFTER_S = 124, 5
 _LAST_LINES = 5
+_POLL_S = 0.1
 _MARK = "image="
 _DOCKER_HUB = "https://index.docker.io/v1/"
 _CAUSES = (
@@ -48,10 +50,11 @@ _CAUSES = (
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that is on this host: its id (64 hex digits), and the environment variables that it sets."""
+    """An image that is on this host: its id (64 hex digits), the environment variables that it sets, and its size."""
 
     id: str
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    size_bytes: int = 0
 
 
 def no_secrets(_: str, __: str) -> str:
@@ -70,7 +73,7 @@ def client(engine: ContainerEngine, *argv: str) -> list[str]:
 
 
 def prepare_image(bench: Bench, unseal: Unseal) -> Image | None:
-    """See to it that the plan's image is here; None if the plan has none.
+    """See to it that the plan's image is here, and stays until this process ends; None if the plan has none.
 
     Raises:
         StepError: it cannot be had; the registry's own words and the next step.
@@ -81,12 +84,16 @@ def prepare_image(bench: Bench, unseal: Unseal) -> Image | None:
         return None
     begin = time.monotonic()
     bench.step(f"Preparing the image {plan.reference}", 5)
+    claim = Claim(os.path.dirname(os.path.dirname(bench.run_directory.path)), plan.engine, plan.reference)
+    claim.hold(lambda: bench.pause(_POLL_S))
     image = None if plan.pull_always and "@" not in plan.reference else _inspect(bench, plan)
     how = "found on this host"
     if image is None:
         how = "pulled"
-        _pull(bench, plan, unseal)
-        image = _inspect(bench, plan)
+        with claim.pulling(lambda: bench.pause(_POLL_S)):
+            image = _bring(bench, plan, unseal, claim)
+    else:
+        claim.used()
     if image is None:
         raise StepError(Phase.IMAGE, f"The image {plan.reference} was pulled and is gone again; create the job again")
     bench.log(f"Image {how} in {time.monotonic() - begin:.3f} s: {plan.reference} ({image.id[:12]})")
@@ -95,14 +102,26 @@ def prepare_image(bench: Bench, unseal: Unseal) -> Image | None:
 
 def _inspect(bench: Bench, plan: ImagePlan) -> Image | None:
     lines: list[str] = []
-    asked = ["image", "inspect", "--format", _MARK + "{{.Id}} {{json .Config.Env}}", plan.reference]
+    asked = ["image", "inspect", "--format", _MARK + "{{.Id}} {{.Size}} {{json .Config.Env}}", plan.reference]
     bench.run(client(plan.engine, *asked), engine_environment(), lines.append)
     told = next((line for line in lines if line.startswith(_MARK)), None)
     if told is None:
         return None
-    image_id, _, variables = told.removeprefix(_MARK).partition(" ")
+    image_id, size, variables = told.removeprefix(_MARK).split(" ", 2)
     pairs = (entry.partition("=") for entry in cast("list[str] | None", json.loads(variables)) or ())
-    return Image(image_id.removeprefix("sha256:"), {name: value for name, _, value in pairs})
+    return Image(image_id.removeprefix("sha256:"), {name: value for name, _, value in pairs}, int(size))
+
+
+def _bring(bench: Bench, plan: ImagePlan, unseal: Unseal, claim: Claim) -> Image | None:
+    """Pull it, and note that it is ours; a reference that a user brought to this host stays theirs."""
+    ours = claim.is_ours() or not plan.pull_always or _inspect(bench, plan) is None
+    if ours:
+        claim.begin()
+    _pull(bench, plan, unseal)
+    image = _inspect(bench, plan)
+    if ours and image is not None:
+        claim.brought(Version(image.id, image.size_bytes))
+    return image
 
 
 def _pull(bench: Bench, plan: ImagePlan, unseal: Unseal) -> None:

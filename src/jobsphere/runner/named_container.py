@@ -65,13 +65,7 @@ class NamedContainer:
         Raises:
             TimeoutError: it did not answer.
         """
-        try:
-            return subprocess.run(
-                client(self.engine, *argv), capture_output=True, text=True, check=False, cwd="/",
-                env=engine_environment(), stdin=subprocess.DEVNULL, timeout=_CALL_S,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{self.engine.kind} {argv[0]} did not answer in {_CALL_S} s") from error
+        return call_engine(self.engine, *argv)
 
     def _remove(self) -> None:
         """Again if need be: an engine whose own processes were killed needs a second look to notice."""
@@ -93,6 +87,21 @@ class NamedContainer:
         for path in glob.glob(f"{_CGROUPS}/**/libpod-{state['Id']}*", recursive=True):
             with suppress(OSError):
                 Path(path).rmdir()
+
+
+def call_engine(engine: ContainerEngine, *argv: str, patience_s: float = _CALL_S) -> subprocess.CompletedProcess[str]:
+    """A call of the engine, with its output.
+
+    Raises:
+        TimeoutError: it did not answer.
+    """
+    try:
+        return subprocess.run(
+            client(engine, *argv), capture_output=True, text=True, check=False, cwd="/",
+            env=engine_environment(), stdin=subprocess.DEVNULL, timeout=patience_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{engine.kind} {argv[0]} did not answer in {patience_s:g} s") from error
 
 
 def owner_of(plan: ImagePlan) -> int | None:

@@ -16,15 +16,17 @@ from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import DatasetFiles
 from jobsphere.domain.resources import Dataset, Resource, check_name, output_dataset_id
 from jobsphere.domain.text import has_controls
+from jobsphere.service.quotas import Quotas
 from jobsphere.service.resources import Backing, Resources
 
 
 class Datasets(Resources[Dataset]):
     """What can be done with datasets."""
 
-    def __init__(self, backing: Backing, files: DatasetFiles) -> None:
+    def __init__(self, backing: Backing, files: DatasetFiles, quotas: Quotas) -> None:
         super().__init__(Dataset, backing)
         self._files = files
+        self._quotas = quotas
 
     async def create(
         self,
@@ -41,7 +43,7 @@ class Datasets(Resources[Dataset]):
             NotFoundError: no such project, or no such file.
             AlreadyExistsError: the project has a dataset of that name.
             InvalidArgumentError: the name cannot be, or something in the files.
-            ResourceExhaustedError: no room, or the project has as many as it may.
+            ResourceExhaustedError: no room, or the project has as many, or as many bytes, as it may; nothing stays.
         """
         check_dataset(name, description, labels)
         if not sources:
@@ -52,7 +54,8 @@ class Datasets(Resources[Dataset]):
         content = await self._files.take(project_id, dataset_id, sources)
         body = Dataset(content.size_bytes, content.files, description, labels)
         try:
-            return await self._add(who, project_id, name, body, dataset_id)
+            async with self._quotas.adding(project_id, content.size_bytes):
+                return await self._add(who, project_id, name, body, dataset_id)
         except BaseException:
             await self._files.remove(project_id, dataset_id)
             raise

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from jobsphere.domain.errors import NotFoundError
+from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import JobStore
-from jobsphere.domain.quota import Quota, check_bytes, check_jobs, check_queued
-from jobsphere.domain.quota_ports import JobCounts, StoredBytes
+from jobsphere.domain.quota import Quota, StoredSizes, Usage, check_bytes, check_jobs, check_queued, check_room
+from jobsphere.domain.quota_ports import DiskBytes, JobCounts, StoredBytes
 from jobsphere.domain.resource_ports import ResourceStore
 from jobsphere.domain.resources import Dataset
 
@@ -19,17 +20,24 @@ class Quotas:
     """What projects may have; ``default`` is for what a project's own quota leaves open.
 
     What a job gives at its end is always kept: to lose a result would be worse than to have too much. What is refused
-    after that is the next job.
+    after that is the next job: its Execute, if the project has too much already.
     """
 
     def __init__(
-        self, default: Quota, store: JobStore, counts: JobCounts, blobs: StoredBytes, resources: ResourceStore
+        self,
+        default: Quota,
+        store: JobStore,
+        counts: JobCounts,
+        blobs: StoredBytes,
+        resources: ResourceStore,
+        disks: DiskBytes,
     ) -> None:
         self._default = default
         self._store = store
         self._counts = counts
         self._blobs = blobs
         self._resources = resources
+        self._disks = disks
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._arriving: defaultdict[str, int] = defaultdict(int)
 
@@ -67,14 +75,17 @@ class Quotas:
         """Put a job into the queue meanwhile.
 
         Raises:
-            ResourceExhaustedError: as many of the project wait as may.
+            ResourceExhaustedError: as many of the project wait as may, or it has more bytes than it may.
         """
         quota = await self.of(project_id)
-        if quota.queued is None:
+        if quota.queued is None and quota.bytes is None:
             yield
             return
         async with self._turns[project_id]:
-            check_queued(quota, await self._counts.queued_jobs(project_id))
+            if quota.queued is not None:
+                check_queued(quota, await self._counts.queued_jobs(project_id))
+            if quota.bytes is not None:
+                check_room(quota, await self._sizes(project_id))
             yield
 
     @asynccontextmanager
@@ -85,6 +96,7 @@ class Quotas:
             ResourceExhaustedError: the project would have more than it may.
         """
         await self._check_bytes(await self.of(project_id), project_id, size_bytes)
+        # Nobody else was asked in between: what two bring at once is counted to both.
         self._arriving[project_id] += size_bytes
         try:
             yield
@@ -93,9 +105,34 @@ class Quotas:
             if not self._arriving[project_id]:
                 del self._arriving[project_id]
 
+    @asynccontextmanager
+    async def adding(self, project_id: str, size_bytes: int) -> AsyncGenerator[None]:
+        """Give a dataset or the disk so many more bytes meanwhile; others of the project wait until they are there.
+
+        Raises:
+            ResourceExhaustedError: the project would have more than it may.
+        """
+        async with self._turns[project_id]:
+            await self._check_bytes(await self.of(project_id), project_id, size_bytes)
+            yield
+
+    async def usage(self, project_id: str) -> Usage:
+        """What the project has now."""
+        held = await self._store.jobs_in(LIVE_STATUSES)
+        return Usage(
+            await self._counts.stored_jobs(project_id),
+            sum(job.project_id == project_id and job.attempt is not None for job in held),
+            await self._counts.queued_jobs(project_id),
+            await self._sizes(project_id),
+        )
+
     async def _check_bytes(self, quota: Quota, project_id: str, more: int) -> None:
         if quota.bytes is not None and more:
-            datasets = await self._resources.list_resources(Dataset, project_id)
-            in_datasets = sum(dataset.body.size_bytes for dataset in datasets)
-            arriving = self._arriving.get(project_id, 0)
-            check_bytes(quota, await self._blobs.stored_bytes(project_id) + in_datasets + arriving, more)
+            check_bytes(quota, await self._sizes(project_id), more)
+
+    async def _sizes(self, project_id: str) -> StoredSizes:
+        """What is arriving is read last, and the caller must not wait between this and what it decides."""
+        datasets = await self._resources.list_resources(Dataset, project_id)
+        files, disk = await self._blobs.stored_bytes(project_id), await self._disks.disk_bytes(project_id)
+        in_datasets = sum(dataset.body.size_bytes for dataset in datasets)
+        return StoredSizes(files, in_datasets, disk, self._arriving.get(project_id, 0))

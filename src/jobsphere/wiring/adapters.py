@@ -13,6 +13,7 @@ from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
 from jobsphere.domain.capacity import InstanceTypes
+from jobsphere.domain.tracing import Tracer
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import Metrics
 from jobsphere.runner.generation import generation_of
@@ -32,6 +33,7 @@ class Adapters:
     clock: SystemClock
     ids: RandomIds
     meter: Metrics
+    tracer: Tracer
     store: SqlJobStore
     blobs: LocalBlobStore
     runner: LocalRunner
@@ -50,6 +52,7 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         UnavailableError, CorruptedError, ResourceExhaustedError: the database cannot be opened.
     """
     clock, meter, key = SystemClock(), Metrics(), secret_key(data_dir)
+    tracer = parts.tracer_of(settings, stack)
     store = await open_store(settings, data_dir, meter)
     stack.push_async_callback(store.close)
     keys = parts.keys_of(settings, data_dir)
@@ -64,6 +67,7 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         clock,
         RandomIds(),
         meter,
+        tracer,
         store,
         LocalBlobStore(data_dir / "blobs"),
         runner,

@@ -14,6 +14,7 @@ from jobsphere.config import Settings
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.resource import Subject
 from jobsphere.environments.eviction import stored_environments
+from jobsphere.runner.image_eviction import pulled_images
 from jobsphere.service.board import Board
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.images import ImageResources
@@ -66,6 +67,8 @@ def pages_of(
             audit,
             lambda: stored_environments(data_dir),
             int(settings.environment_cache_gb * GIB),
+            lambda: pulled_images(data_dir),
+            int(settings.image_cache_gb * GIB),
             hmac.new(adapters.key, b"pages", hashlib.sha256).digest(),
             settings.tokens_required,
         )

@@ -10,25 +10,29 @@ from typing import TypeAlias, TypeVar
 
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
-from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.blob.project_disk import Entry, ProjectDisk
+from jobsphere.blob.usage import WalkedBlobBytes, WalkedDiskBytes
 from jobsphere.config import load
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
+from jobsphere.domain.quota import Quota, Usage
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resources import Dataset, Resource, check_unused
 from jobsphere.secretbox import KEY_VARIABLE, Keys, new_key
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.datasets import Datasets
 from jobsphere.service.images import ImageResources
+from jobsphere.service.quotas import Quotas
 from jobsphere.service.resealing import Resealed, reseal
 from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.service.sparks import Sparks
 from jobsphere.store.jobs import SqlJobStore
+from jobsphere.store.usage import SqlJobCounts
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring.desk import Desk, audited, local_subject, opened
 from jobsphere.wiring.keys import secret_key
-from jobsphere.wiring.parts import keys_of
+from jobsphere.wiring.parts import keys_of, quota_of
 
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[Operator, Subject, str], Awaitable[T]]"
@@ -46,6 +50,7 @@ class Operator:
     datasets: Datasets
     connectors: Connectors
     sparks: Sparks
+    quotas: Quotas
 
     async def project_id(self, named: str) -> str:
         """The project that a command names, else the default one."""
@@ -56,8 +61,17 @@ class Operator:
 async def operator_of(data_dir: Path) -> AsyncGenerator[Operator]:
     """The operator at a data directory, whose server may run."""
     secret_key(data_dir)  # made if it is not there
-    keys = keys_of(load({"data_dir": data_dir}), data_dir)
+    settings = load({"data_dir": data_dir})
+    keys = keys_of(settings, data_dir)
     async with opened(data_dir) as (store, desk):
+        quotas = Quotas(
+            quota_of(settings),
+            store,
+            store.beside(SqlJobCounts),
+            WalkedBlobBytes(data_dir / "blobs"),
+            store.resources,
+            WalkedDiskBytes(data_dir),
+        )
         backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
         yield Operator(
             store,
@@ -65,9 +79,10 @@ async def operator_of(data_dir: Path) -> AsyncGenerator[Operator]:
             desk,
             Secrets(backing, keys),
             ImageResources(backing, keys),
-            Datasets(backing, LocalDatasets(data_dir / DATASETS)),
+            Datasets(backing, LocalDatasets(data_dir / DATASETS), quotas),
             Connectors(backing),
             Sparks(backing),
+            quotas,
         )
 
 
@@ -110,6 +125,36 @@ async def read_disk(data_dir: Path, project_id: str, work: Callable[[ProjectDisk
         return work(await _disk(op, data_dir, who, project))
 
     return await read(data_dir, project_id, on_disk)
+
+
+async def put_on_disk(data_dir: Path, project_id: str, source: Path, path: str) -> list[Entry]:
+    """Put files on the disk of a project: those that it has now; see :meth:`ProjectDisk.put`.
+
+    Raises:
+        NotFoundError: no such project.
+        ResourceExhaustedError: no room, or the project would have more than it may.
+    """
+
+    async def put(op: Operator, who: Subject, project: str) -> list[Entry]:
+        disk = await _disk(op, data_dir, who, project)
+        async with op.quotas.adding(project, max(disk.growth(source, path), 0)):
+            return disk.put(source, path)
+
+    return await change(data_dir, "jobsphere project disk put", project_id, path, put)
+
+
+async def project_usage(data_dir: Path, project_id: str) -> tuple[Quota, Usage]:
+    """What a project may have, and what it has.
+
+    Raises:
+        NotFoundError: no such project.
+    """
+
+    async def look(op: Operator, who: Subject, project: str) -> tuple[Quota, Usage]:
+        found = (await op.desk.projects.get(who, project)).id
+        return await op.quotas.of(found), await op.quotas.usage(found)
+
+    return await read(data_dir, project_id, look)
 
 
 async def change_disk(data_dir: Path, project_id: str, verb: str, path: str, work: Callable[[ProjectDisk], T]) -> T:

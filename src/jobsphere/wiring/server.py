@@ -35,7 +35,7 @@ from jobsphere.web.pages import token_of
 from jobsphere.wiring.adapters import Adapters, open_adapters
 from jobsphere.wiring.database import take_turn
 from jobsphere.wiring.desk import local_subject
-from jobsphere.wiring.environments import keep_to_budget
+from jobsphere.wiring.environments import keep_environments, keep_images
 from jobsphere.wiring.pages import pages_of
 from jobsphere.wiring.usecases import UseCases, use_cases
 
@@ -129,7 +129,8 @@ class Server:
         self._stack.push_async_callback(cases.engine.stop)
         self._engine = cases.engine
         upkeep = [
-            keep_up(lambda: asyncio.to_thread(keep_to_budget, data_dir, settings), _UPKEEP_S),
+            keep_up(lambda: asyncio.to_thread(keep_environments, data_dir, settings), _UPKEEP_S),
+            keep_up(lambda: asyncio.to_thread(keep_images, data_dir, settings), _UPKEEP_S),
             clean_up(cases.data.sweep),
         ]
         if (days := settings.audit_days) is not None:
@@ -144,7 +145,7 @@ class Server:
         settings, stack, services = self._settings, self._stack, cases.services
         hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
         tls, origins = ensure_certificates(data_dir / "tls", hosts), Origins()
-        grpc = GrpcServer(services, origins, adapters.meter)
+        grpc = GrpcServer(services, origins, adapters.meter, tracer=adapters.tracer)
         self._jobs, self._grpc = services.jobs, grpc
         grpc_port = await grpc.start(settings.host, settings.grpc_port, tls, settings.client_host)
         stack.push_async_callback(grpc.stop, _STOP_GRACE_S)

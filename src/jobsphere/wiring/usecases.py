@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobsphere.api.server import Services
 from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.blob.usage import WalkedDiskBytes
 from jobsphere.config import Settings
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
@@ -65,7 +66,14 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
         await drop_files(data, data_dir, project_id, attempts)
 
     desk = desk_of(store, drop)
-    quotas = Quotas(parts.quota_of(settings), store, store.beside(SqlJobCounts), blobs, store.resources)
+    quotas = Quotas(
+        parts.quota_of(settings),
+        store,
+        store.beside(SqlJobCounts),
+        blobs,
+        store.resources,
+        WalkedDiskBytes(data_dir),
+    )
     images = ProjectImages(parts.images_of(settings, adapters.keys), store.resources)
     engine = _engine(
         settings, data_dir, adapters, images, quotas, Retention(store, clock, data.clear, _RETENTION_S), changes
@@ -97,7 +105,7 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
         desk.grants,
         Identity(tokens, settings.tokens_required, local_subject().id, desk.account_store, clock, provider),
         desk.audit,
-        Datasets(backing, adapters.dataset_files),
+        Datasets(backing, adapters.dataset_files, quotas),
         Connectors(backing),
         ImageResources(backing, adapters.keys),
     )
@@ -135,4 +143,5 @@ def _engine(
         Products(store.resources, adapters.dataset_files, adapters.runner, clock),
         parts.sandbox_of(settings),
         running_at_once=quotas.running,
+        tracer=adapters.tracer,
     )

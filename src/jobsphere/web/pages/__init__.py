@@ -72,6 +72,35 @@ class BuiltEnvironment(Protocol):
         ...
 
 
+class PulledImage(Protocol):
+    """An image that jobs pulled."""
+
+    @property
+    def reference(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def image_id(self) -> str:
+        """Its id; empty while it is being pulled."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes."""
+        ...
+
+    @property
+    def last_used(self) -> datetime:
+        """When a job last began in it."""
+        ...
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a job runs in it, or pulls it."""
+        ...
+
+
 Call = Callable[[str, Mapping[str, Any], str | None, Sequence[Any] | None], Awaitable[dict[str, Any]]]
 """The API: a method's name, the request as JSON values, the caller's token and socket address; gives JSON values."""
 Audited = Callable[[Subject, str, Sequence[tuple[str, str]], str], AbstractAsyncContextManager[None]]
@@ -96,6 +125,8 @@ class Behind:
     audited: Audited
     environments: Callable[[], Sequence[BuiltEnvironment]]
     environment_budget_bytes: int
+    pulled_images: Callable[[], Sequence[PulledImage]]
+    image_budget_bytes: int
     secret: bytes = field(repr=False)
     tokens_required: bool
 

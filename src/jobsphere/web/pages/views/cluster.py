@@ -23,12 +23,21 @@ async def queue(visit: Visit) -> web.Response:
 
 
 async def environments(visit: Visit) -> web.Response:
-    """The built environments and what they take."""
+    """The built environments, the images that jobs pulled, and what they take."""
     only_operator(visit.who, "see the environments of all projects")
     found = await asyncio.to_thread(visit.behind.environments)
     used = sum(environment.size_bytes for environment in found)
-    budget = visit.behind.environment_budget_bytes
-    return visit.page("environments.html", environments=found[::-1], used=used, budget=budget, wide=True)
+    images = await asyncio.to_thread(visit.behind.pulled_images)
+    return visit.page(
+        "environments.html",
+        environments=found[::-1],
+        used=used,
+        budget=visit.behind.environment_budget_bytes,
+        images=images[::-1],
+        images_used=sum(image.size_bytes for image in images),
+        images_budget=visit.behind.image_budget_bytes,
+        wide=True,
+    )
 
 
 async def audit(visit: Visit) -> web.Response:
