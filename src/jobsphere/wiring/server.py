@@ -20,7 +20,6 @@ from jobsphere.api.server import GrpcServer, Services
 from jobsphere.api.tls import TlsFiles, ensure_certificates
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
-from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk, remove_disks
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
@@ -29,7 +28,7 @@ from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.retention import Retention
-from jobsphere.engine.upkeep import clean_up, keep_up
+from jobsphere.engine.upkeep import keep_up
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import CONTENT_TYPE, Metrics, NodeGauges
 from jobsphere.private import keep_private
@@ -56,6 +55,7 @@ from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring import parts
+from jobsphere.wiring.blobs import SWEEP_S, blobs_of
 from jobsphere.wiring.desk import desk_of, drop_files, local_subject
 from jobsphere.wiring.environments import keep_to_budget
 from jobsphere.wiring.keys import secret_key
@@ -128,21 +128,22 @@ class Server:
         meter = Metrics()
         store = SqliteJobStore.open(data_dir / "jobsphere.db", encode_job, meter=meter)
         stack.push_async_callback(store.close)
-        blobs = LocalBlobStore(data_dir / "blobs")
+        blob_parts = blobs_of(settings, data_dir, store)
+        blobs = blob_parts.store
         keys = parts.keys_of(settings, data_dir)
         keys.box()  # a key that is none is told now
         volume = parts.storage_of(settings, data_dir)
         command = parts.node_command(data_dir, settings, volume)
         generation = generation_of(command)
         command += ["--generation", generation]
-        runner = LocalRunner(data_dir, platform.node() or "local", command, keys.for_node(), generation)
+        told = keys.for_node() | blob_parts.for_node
+        runner = LocalRunner(data_dir, platform.node() or "local", command, told, generation)
         stack.push_async_callback(runner.close)
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_port = http.getsockname()[1]
         http_url = f"http://{_in_url(settings.client_host)}:{http_port}"
         signer = HmacUrlSigner(key, http_url, clock)
 
-        artifacts = Artifacts(blobs, signer, clock)
         data = JobData(store, blobs, runner, clock)
         desk = desk_of(store, lambda project_id, attempts: drop_files(data, data_dir, project_id, attempts))
         access = desk.access
@@ -155,6 +156,7 @@ class Server:
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
         quotas = Quotas(parts.quota_of(settings), store, store.beside(SqliteJobCounts), blobs, store.resources)
+        artifacts = Artifacts(blobs, blob_parts.transfers(signer, clock, quotas, data), clock)
         engine = Engine(
             store,
             runner,
@@ -193,6 +195,7 @@ class Server:
         )
         logs = Logs(store, runner, access, changes, readers)
         first = await desk.projects.ensure_default(local_subject())
+        await blob_parts.claim()
         backing = Backing(store.resources, store, access, clock, ids)
         datasets = Datasets(backing, dataset_files)
         await datasets.sweep()
@@ -202,7 +205,8 @@ class Server:
         self._engine = engine
         upkeep = [
             asyncio.create_task(keep_up(lambda: asyncio.to_thread(keep_to_budget, data_dir, settings), _UPKEEP_S)),
-            asyncio.create_task(clean_up(data.sweep)),
+            asyncio.create_task(keep_up(lambda: asyncio.to_thread(blob_parts.trim), _UPKEEP_S)),
+            asyncio.create_task(keep_up(lambda: blob_parts.sweep(data), SWEEP_S)),
         ]
         if (days := settings.audit_days) is not None:
             upkeep.append(asyncio.create_task(keep_up(lambda: desk.audit.expire(days), _EXPIRY_S)))
