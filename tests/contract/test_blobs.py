@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 from ports_blobs import FailingBlobStore, Fault, MemoryBlobStore
 from tests.integration.s3_server import BUCKET, Service, s3_service
 
@@ -49,6 +50,7 @@ MAKERS: dict[str, Callable[[Path], BlobStore]] = {
     "memory": MemoryBlobStore,
     "local": LocalBlobStore,
     "failing": lambda path: FailingBlobStore(LocalBlobStore(path), []),
+    "objects": lambda path: BucketBlobStore(Objects(MemoryStore()), path, no_projects),
 }
 
 
@@ -66,7 +68,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     options = {"endpoint": service.url, "region": "us-east-1"}
     options |= {"access_key_id": service.access_key, "secret_access_key": service.secret_key}
     place = Place("s3", BUCKET, sha(request.node.name.encode()), options)
-    return BucketBlobStore(Objects(place), tmp_path / "cache", no_projects)
+    return BucketBlobStore(place.open(), tmp_path / "cache", no_projects)
 
 
 async def test_bytes_come_back_read_only(store: BlobStore) -> None:

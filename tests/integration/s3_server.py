@@ -115,6 +115,7 @@ def _guarded(app: Callable[..., Any], gate: Gate, keys: dict[str, str]) -> Calla
                 start_response("403 Forbidden", [("Content-Length", str(len(why)))])
                 return [why.encode()]
             query = _sign(environ, query, keys)
+            environ["CONTENT_TYPE"] = "application/octet-stream"  # moto takes what some clients say for a form
         environ["QUERY_STRING"] = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in query.items())
         return app(environ, start_response)
 

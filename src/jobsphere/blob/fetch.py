@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from jobsphere.blob.bucket import BucketBlobStore
-from jobsphere.blob.objects import Objects, Place
+from jobsphere.blob.objects import Place
 from jobsphere.blob.paths import BUCKET_VARIABLE
 from jobsphere.domain.errors import JobsphereError, UnavailableError
 
@@ -29,7 +29,7 @@ async def fetch(place: Place, cache: Path, project_id: str, sha256s: Sequence[st
     Raises:
         NotFoundError, CorruptedError, ResourceExhaustedError, UnavailableError: one of them cannot be had.
     """
-    store = BucketBlobStore(Objects(place, PATIENCE), cache, _nobody)
+    store = BucketBlobStore(place.open(PATIENCE), cache, _nobody)
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def bring(sha256: str) -> None:
@@ -61,4 +61,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # threads of the library are not always through with their work: see objects.py

@@ -6,9 +6,11 @@ Only what all of them do is used: put, multipart put, ranged get, list, delete, 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import json
 import re
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,10 +20,16 @@ from itertools import islice
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
+from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 from jobsphere.durable import Point, durable
 
 PART_BYTES = 8 << 20
@@ -52,8 +60,12 @@ class Place:
         """What :meth:`text` gave."""
         return Place(**json.loads(text))
 
-    def open(self, patience: timedelta) -> Any:
-        """The store. ``patience``: for how long a call is tried again while the service fails."""
+    def open(self, patience: timedelta = timedelta(seconds=5)) -> Objects:
+        """The objects there. ``patience``: for how long a call is tried again while the service fails.
+
+        Raises:
+            FailedPreconditionError: the library does not take the options.
+        """
         client: Any = {
             "allow_http": self.options.get("endpoint", "").startswith("http://"),
             "connect_timeout": "5s",
@@ -65,9 +77,16 @@ class Place:
             "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
         }
         kind: Any = _KINDS[self.scheme]
-        return kind(
-            self.bucket, prefix=self.prefix or None, client_options=client, retry_config=retries, **self.options
-        )
+        how = {"client_options": client, "retry_config": retries, **self.options}
+        try:
+            return Objects(kind(self.bucket, prefix=self.prefix or None, **how))
+        except UnknownConfigurationKeyError as error:
+            raise FailedPreconditionError(f"setting blobs_key_file: {_words(error)}") from error
+        except BaseError as error:  # its words may hold a part of a key
+            what = f"not what a bucket of {self.scheme}:// needs ({type(error).__name__})"
+            raise FailedPreconditionError(
+                f"setting blobs_key_file: the keys are {what}; see docs/operations.md"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +98,16 @@ class Found:
     modified_at: datetime
 
 
+# A thread of the library that still lets go of the last result while the interpreter ends takes the process down with a
+# signal (one exit of four, measured): here it has the time for it.
+atexit.register(time.sleep, 0.05)
+
+
 class Objects:
-    """The objects of a place. What the service does not do now is an UnavailableError.
+    """The objects of a store of the library. What its service does not do now is an UnavailableError."""
 
-    Args:
-        place: Where they are.
-        patience: For how long a call is tried again.
-    """
-
-    def __init__(self, place: Place, patience: timedelta = timedelta(seconds=5)) -> None:
-        self._store = place.open(patience)
+    def __init__(self, store: Any) -> None:
+        self._store = store
         self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._sends = asyncio.Semaphore(_SENDS_AT_ONCE)
 

@@ -92,14 +92,14 @@ class BucketBlobs:
 
     def __init__(self, settings: Settings, data_dir: Path, store: JobStore) -> None:
         from jobsphere.blob.bucket import BucketBlobStore
-        from jobsphere.blob.objects import Objects, Place
+        from jobsphere.blob.objects import Place
 
         self._jobs = store
         self._cache, self._budget = data_dir / CACHE, int(settings.blob_cache_gb * GIB)
         url = urlsplit(settings.blobs)
         place = Place(url.scheme, url.netloc, url.path.strip("/"), _options(settings, os.environ))
         self.for_node: dict[str, str] = {BUCKET_VARIABLE: place.text()}
-        self._objects = Objects(place)
+        self._objects = place.open()
         self._bucket = BucketBlobStore(self._objects, self._cache, self._projects)
         self.store: Blobs = self._bucket
 
