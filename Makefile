@@ -1,5 +1,5 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
-.PHONY: help packages setup demo test test-fast lint fmt bench soak audit sbom docs screenshots clean
+.PHONY: help packages setup demo test test-fast lint fmt bench bench-check soak audit sbom docs screenshots clean
 BIN := .venv/bin
 
 help: ## Show what there is to make
@@ -39,9 +39,13 @@ bench: setup ## Measure this project beside peers and limits; prints ratios
 	@tools/setup.sh --group bench
 	@$(BIN)/python -m benchmarks
 
-soak: setup packages ## The long sweeps, whole
+bench-check: setup ## Measure, and fail where a ratio is over 20% worse than the one accepted last
+	@tools/setup.sh --group bench
+	@$(BIN)/python -m benchmarks --check
+
+soak: setup packages ## The long sweeps, whole; broken off, they go on where they were
 	@tools/setup.sh --group spark
-	@JOBSPHERE_SOAK=1 $(BIN)/pytest tests
+	@PYTHONPATH=. $(BIN)/python tools/soak.py
 
 docs: setup ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -26,9 +26,25 @@ class Figure:
         return None if self.peer is None else self.value / self.peer
 
     @property
+    def held(self) -> float:
+        """What the target is a bound of."""
+        return self.value if self.ratio is None else self.ratio
+
+    @property
     def missed(self) -> bool:
-        held = self.value if self.ratio is None else self.ratio
-        return self.target is not None and (held > self.target if self.at_most else held < self.target)
+        return self.target is not None and (self.held > self.target if self.at_most else self.held < self.target)
+
+    @property
+    def margin(self) -> float | None:
+        """How many times better than the target; None without one, or with one of zero."""
+        if not self.target or not self.held:
+            return None
+        return self.target / self.held if self.at_most else self.held / self.target
+
+    @property
+    def smaller_is_better(self) -> bool:
+        """Whether a growing ratio is a loss: a rate is a gain, all else is a cost."""
+        return not self.unit.endswith("/s")
 
     @property
     def value_text(self) -> str:

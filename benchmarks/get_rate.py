@@ -1,4 +1,4 @@
-"""Get per second against an empty handler: what is left of gRPC's own speed with 100,000 jobs stored."""
+"""Get per second against an empty handler: what is left of gRPC's own speed, with few jobs stored and with many."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 from tests.live import live_server
 
 from benchmarks.figures import Figure
-from jobsphere.api.codec import encode_job
-from jobsphere.api.tls import ensure_certificates
-from jobsphere.domain.artifact import File, FileDesc
-from jobsphere.domain.job import Argument, EnvironmentSpec, Job, JobSpec
-from jobsphere.domain.operation import Operation, OperationKind
-from jobsphere.store.sqlite import SqliteJobStore
-from jobsphere.system import RandomIds
+from benchmarks.stored_jobs import FEW, MANY, fill
 
-STORED = 100_000
 IN_FLIGHT = 32
 SECONDS = 3.0
 ROUNDS = 3
@@ -32,53 +25,43 @@ GET = "/yandex.cloud.datasphere.v2.jobs.ProjectJobService/Get"
 
 
 def run() -> list[Figure]:
-    """Measure both in turns, so that a change of the host's pace hits both."""
-    with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder:
-        data = Path(folder) / "data"
+    """Measure all in turns, so that a change of the host's pace hits all."""
+    with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder, ExitStack() as stack:
+        servers = [_Server(Path(folder) / f"data-{count}", count) for count in (FEW, MANY)]
+        for server in servers:
+            server.start(stack)
+        tls = servers[0].data / "tls"
+        empty = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.empty_server", str(tls)], stdout=subprocess.PIPE, text=True
+        )
+        stack.callback(empty.wait)
+        stack.callback(empty.kill)
+        assert empty.stdout
+        empty_port, requests = int(empty.stdout.readline()), servers[0].requests
+        ways = [(s.port, s.data / "tls", s.requests) for s in servers] + [(empty_port, tls, requests)]
+        rates: list[list[float]] = [[] for _ in ways]
+        for _ in range(ROUNDS):
+            for found, (port, certificates, asked) in zip(rates, ways, strict=True):
+                found.append(asyncio.run(_rate(port, (certificates / "ca.pem").read_bytes(), asked)))
+    few, many, limit = map(statistics.median, rates)
+    return [
+        Figure(f"Get, {IN_FLIGHT} in flight, {MANY:,} jobs", many, "/s", limit, "empty handler", target=0.9),
+        Figure(f"Get, {IN_FLIGHT} in flight, {MANY:,} jobs", many, "/s", few, f"{FEW:,} jobs", target=0.9),
+    ]
+
+
+class _Server:
+    """One whose database has ``count`` jobs."""
+
+    def __init__(self, data: Path, count: int) -> None:
+        self.data = data
         with live_server(data) as server:
             project = server.client().project
-        requests = asyncio.run(_fill(data, project))
-        tls = ensure_certificates(data / "tls", ("127.0.0.1",))
-        empty = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.empty_server", str(data / "tls")], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert empty.stdout
-            empty_port = int(empty.stdout.readline())
-            with live_server(data) as server:
-                rates: dict[int, list[float]] = {server.ports["grpc"]: [], empty_port: []}
-                for _ in range(ROUNDS):
-                    for port, found in rates.items():
-                        found.append(asyncio.run(_rate(port, tls.ca_pem.read_bytes(), requests)))
-                ours, theirs = map(statistics.median, rates.values())
-        finally:
-            empty.kill()
-            empty.wait()
-    return [Figure("Get, 32 in flight", ours, "/s", theirs, "empty handler", target=0.8)]
+        names = asyncio.run(fill(data, project, count))
+        self.requests = [b"\x0a\x14" + n.encode() for n in random.Random(1).sample(names, min(count, 10_000))]
 
-
-async def _fill(data: Path, project: str) -> list[bytes]:
-    """Store the jobs, and give requests for random ones of them."""
-    store, ids, now = SqliteJobStore.open(data / "jobsphere.db", encode_job), RandomIds(), datetime.now(UTC)
-    names: list[str] = []
-    for _ in range(STORED // 1000):
-        jobs = [_job(ids.new(), project, now) for _ in range(1000)]
-        await asyncio.gather(
-            *(store.add_job(j, Operation(ids.new(), OperationKind.CREATE, project, j.id, now, "bench")) for j in jobs)
-        )
-        names += [j.id for j in jobs]
-    await store.close()
-    return [b"\x0a\x14" + n.encode() for n in random.Random(1).sample(names, 10_000)]
-
-
-def _job(job_id: str, project: str, now: datetime) -> Job:
-    """A job whose record is about 1.5 KiB."""
-    files = tuple(File(FileDesc(f"data/part-{i}.csv", f"PART_{i}"), "ab" * 32, 1000 + i) for i in range(6))
-    spec = JobSpec(
-        "python train.py ${PART_0}", files, env=EnvironmentSpec((("KEY", "value" * 10),)), instance_types=("c1.4",),
-        arguments=tuple(Argument(f"ARG_{i}", "x" * 20) for i in range(6)),
-    )  # fmt: skip
-    return Job(job_id, project, "bench", now, spec, name="a job", config="cmd: python train.py\n" * 10)
+    def start(self, stack: ExitStack) -> None:
+        self.port = stack.enter_context(live_server(self.data)).ports["grpc"]
 
 
 async def _rate(port: int, ca: bytes, requests: list[bytes]) -> float:

@@ -1,8 +1,7 @@
-"""How long until a user sees the first line: Create, Execute, ReadLogs, and the job's own start."""
+"""How long until a user sees the first line: Create, Execute, ReadLogs over gRPC and TLS, and the job's own start."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -12,25 +11,40 @@ from tests.live import live_server
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as pb
 
 from benchmarks.figures import Figure, percentile
+from benchmarks.peers import hyperqueue, ray_jobs, spawn
 
 WARM_UP = 5
 JOBS = 100
 
 
 def run() -> list[Figure]:
-    """Measure ``echo first`` from Create to its line."""
-    with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder, live_server(Path(folder) / "data") as server:
-        api, project = Api.of(server), server.client().project
-        for _ in range(WARM_UP):
-            _once(api, project)
-        times = [_once(api, project) for _ in range(JOBS)]
-        limit = [_spawn() for _ in range(JOBS)]
-        api.close()
-    return [
-        Figure("p50", percentile(times, 50), "ms", target=60, at_most=True),
-        Figure("p99", percentile(times, 99), "ms"),
-        Figure("p50 of the limit", percentile(limit, 50), "ms"),
+    """Measure ``echo first`` from Create to its line, with the sandbox and without, and the peers that are here."""
+    inside, plain = _times(), _times("--sandbox", "none")
+    limit = [spawn.plain_first_line() for _ in range(JOBS)]
+    p50 = percentile(inside, 50)
+    figures = [
+        Figure("p50, sandbox", p50, "ms", target=15, at_most=True),
+        Figure("p99, sandbox", percentile(inside, 99), "ms", target=40, at_most=True),
+        Figure("p50, no sandbox", percentile(plain, 50), "ms", percentile(limit, 50), "posix_spawn of a shell"),
     ]
+    if queue := hyperqueue.measured(JOBS):
+        figures.append(
+            Figure("p50, no sandbox", percentile(plain, 50), "ms", queue["first_line"], "HyperQueue", 1, at_most=True)
+        )
+    if ray := ray_jobs.measured():
+        figures.append(Figure("p50, sandbox", p50, "ms", ray["first_line"], "Ray Jobs", 1 / 200, at_most=True))
+    return figures
+
+
+def _times(*options: str) -> list[float]:
+    with (
+        tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder,
+        live_server(Path(folder) / "data", *options) as server,
+    ):
+        api, project = Api.of(server), server.client().project
+        times = [_once(api, project) for _ in range(WARM_UP + JOBS)][WARM_UP:]
+        api.close()
+    return times
 
 
 def _once(api: Api, project: str) -> float:
@@ -44,17 +58,4 @@ def _once(api: Api, project: str) -> float:
     took = (time.perf_counter() - begin) * 1000
     stream.cancel()
     api.wait(job_id)
-    return took
-
-
-def _spawn() -> float:
-    begin = time.perf_counter()
-    out, into = os.pipe()
-    action = [(os.POSIX_SPAWN_DUP2, into, 1)]
-    pid = os.posix_spawn("/bin/sh", ["sh", "-c", "echo first"], {}, file_actions=action)
-    os.read(out, 16)
-    took = (time.perf_counter() - begin) * 1000
-    os.waitpid(pid, 0)
-    os.close(out)
-    os.close(into)
     return took

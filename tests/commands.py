@@ -1,12 +1,23 @@
-"""The operator's command, as a process."""
+"""The operator's command, as a process; and which commands there are."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from cyclopts import App
+
 from tests.live import BIN, HANG_S
+
+
+def commands(app: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """All commands of ``app`` that do something, by their words."""
+    if path and app.default_command is not None:
+        yield path
+    for name in app:
+        if not name.startswith("-"):
+            yield from commands(app[name], (*path, name))
 
 
 def jobsphere(

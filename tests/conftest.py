@@ -15,9 +15,9 @@ from dataclasses import asdict
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.reliability import Findings, Sweep
+from tests.reliability import Findings, Load, Sweep
 
-pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place")
+pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place", "tests.load.jobs", "tests.load.clients")
 # How fast a test runs is for no test to say: the machine may be busy.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
@@ -61,6 +61,8 @@ class _Gatherer:
                 self._findings.cases(*value)
             elif kind == "sweep":
                 self._findings.swept(Sweep(**value))
+            elif kind == "load":
+                self._findings.bore(Load(**value))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self._findings.words():
@@ -73,6 +75,12 @@ class _Gatherer:
 def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], None]:
     """Takes in what a sweep has found out."""
     return lambda sweep: record_property("sweep", asdict(sweep))
+
+
+@pytest.fixture
+def bore(record_property: Callable[[str, object], None]) -> Callable[[Load], None]:
+    """Takes in what came of a load."""
+    return lambda load: record_property("load", asdict(load))
 
 
 @pytest.fixture

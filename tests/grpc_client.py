@@ -25,6 +25,7 @@ T = TypeVar("T")
 TERMINAL = {pb.SUCCESS, pb.ERROR, pb.CANCELLED}
 _RETRY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 _SOON_AGAIN = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200))
+_ITS_OWN = (("grpc.use_local_subchannel_pool", 1),)
 _RETRY_HTTP = {503}
 
 
@@ -39,11 +40,11 @@ def file_of(path: str, content: bytes, var: str = "", compression: int = pb.NONE
 
 
 class Api:
-    """Calls of the API over TLS, with the retries that the vendor's channel has."""
+    """Calls of the API over TLS by a connection of its own, with the retries that the vendor's channel has."""
 
     def __init__(self, port: int, ca: Path, token: str = "", retry: bool = True) -> None:
         credentials = grpc.ssl_channel_credentials(ca.read_bytes())
-        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, _SOON_AGAIN)
+        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, (*_SOON_AGAIN, *_ITS_OWN))
         self.jobs = ProjectJobServiceStub(self.channel)
         self.operations = OperationServiceStub(self.channel)
         self.metadata = [("authorization", f"Bearer {token}")] if token else []

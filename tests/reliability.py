@@ -29,6 +29,8 @@ TOLD = {
     "uploads cut in the middle and repeated": "the connection ended before all bytes came; send it again",
     "slow-loris on every port": "the connection is cut; calls of others are answered",
     "SIGSTOP on the supervisor": "nothing: it goes on where it was; a cancel wakes it",
+    "server killed under load": "nothing: clients repeat their calls, and read on in their logs where they were",
+    "supervisors killed under load": "The job was lost: the supervisor of the job was killed; create it anew",
     "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed; create it anew",
 }
 """What the user is told, by fault."""
@@ -51,6 +53,34 @@ class Sweep:
         return self.kind, *map(str, (self.possible, self.tried, self.undisturbed, self.told, lost))
 
 
+@dataclass(frozen=True)
+class Load:
+    """Many clients at once, and kills. ``mib``, ``descriptors``: what the server held, idle, before and after."""
+
+    clients: int
+    seconds: int
+    calls: int
+    jobs: int
+    servers: int
+    supervisors: int
+    by_themselves: int
+    cancelled: int
+    told: int
+    mib: tuple[int, int]
+    descriptors: tuple[int, int]
+
+    @property
+    def silent(self) -> int:
+        return self.jobs - self.by_themselves - self.cancelled - self.told
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        counts = (self.seconds, self.calls, self.jobs, self.servers, self.supervisors)
+        ends = (self.by_themselves, self.cancelled, self.told, self.silent)
+        held = (" → ".join(map(str, pair)) for pair in (self.mib, self.descriptors))
+        return f"{self.clients} clients", *map(str, (*counts, *ends)), *held
+
+
 @dataclass
 class Fault:
     """One fault in all its cases."""
@@ -65,6 +95,20 @@ class Fault:
 
 
 SWEEP_HEADS = ("Job", "Kill points", "Tried", "Ended as undisturbed", "Ended as lost, and told so", "Lost or wrong")
+LOAD_HEADS = (
+    "Load",
+    "Seconds",
+    "Calls",
+    "Jobs",
+    "Server killed",
+    "Supervisors killed",
+    "Ended by themselves",
+    "Cancelled",
+    "Ended as lost, and told so",
+    "Lost or wrong",
+    "Memory of the idle server, MiB",
+    "Its descriptors",
+)
 FAULT_HEADS = ("Fault", "Tried", "Survived", "Lost", "What is told")
 
 
@@ -74,6 +118,11 @@ class Findings:
     def __init__(self) -> None:
         self.sweeps: dict[str, Sweep] = {}
         self.faults: dict[str, Fault] = {}
+        self.loads: list[Load] = []
+
+    def bore(self, load: Load) -> None:
+        """Take in what came of a load."""
+        self.loads.append(load)
 
     def swept(self, sweep: Sweep) -> None:
         """Take in a sweep."""
@@ -92,6 +141,13 @@ class Findings:
             f"{s.told} as lost and told so, {s.tried - s.undisturbed - s.told} lost"
             for s in self.sweeps.values()
         ]
+        lines += [
+            f"{d.clients} clients, {d.seconds} s: {d.calls} calls, {d.jobs} jobs, the server killed {d.servers} times, "
+            f"supervisors {d.supervisors}; {d.by_themselves} jobs ended by themselves, {d.cancelled} cancelled, "
+            f"{d.told} as lost and told so, {d.silent} lost; idle before and after: {d.mib[0]} and {d.mib[1]} MiB, "
+            f"{d.descriptors[0]} and {d.descriptors[1]} descriptors"
+            for d in self.loads
+        ]
         if self.faults:
             tried = sum(f.tried for f in self.faults.values())
             survived = sum(f.survived for f in self.faults.values())
@@ -105,6 +161,7 @@ class Findings:
         text = page.read_text()
         for name, heads, rows in (
             ("sweep", SWEEP_HEADS, [s.row for s in self.sweeps.values()]),
+            ("load", LOAD_HEADS, [d.row for d in self.loads]),
             ("faults", FAULT_HEADS, [f.row for f in self.faults.values()]),
         ):
             begin, end = f"<!-- {name}: written by make soak -->\n", f"<!-- end of {name} -->"
@@ -130,6 +187,6 @@ def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """In Markdown, with a sum below of what can be added up."""
     columns = list(zip(*rows, strict=True))
     sums = [str(sum(map(int, c))) if all(re.fullmatch(r"-?\d+", v) for v in c) else "" for c in columns[1:]]
-    last = [("**All**", *(f"**{s}**" if s else "" for s in sums))] if rows else []
+    last = [("**All**", *(f"**{s}**" if s else "" for s in sums))] if len(rows) > 1 else []
     lines = [heads, tuple("---" for _ in heads), *rows, *last]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

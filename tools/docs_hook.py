@@ -38,7 +38,7 @@ def commands() -> str:
 
 def settings() -> str:
     """Every setting with its default, from the class that reads them."""
-    from jobsphere.config import Settings
+    from jobsphere.config import ImageSetting, InstanceTypeSetting, Settings
 
     lines = [
         "# Settings",
@@ -46,15 +46,37 @@ def settings() -> str:
         "Each is a key of `jobsphere.toml` in the data directory, a variable `JOBSPHERE_NAME` of the environment, and,",
         "for the usual ones, an option of [`jobsphere up`](commands.md). The later of these wins.",
         "",
-        "| Setting | Default | What it is |",
-        "|---|---|---|",
+        "In a variable, lists and tables are JSON.",
+        "",
+        *_table(Settings),
     ]
-    told = dict(_docstrings(Settings))
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default_factory else repr(field.get_default())
+    for section, entry in {"instance_types": InstanceTypeSetting, "images": ImageSetting}.items():
+        lines += ["", f"## `[{section}]`", "", "What each entry may say.", "", *_table(entry)]
+    return "\n".join(lines) + "\n\n" + _VARIABLES
+
+
+def _table(model: Any) -> Iterator[str]:
+    yield from ("| Setting | Default | What it is |", "|---|---|---|")
+    told = dict(_docstrings(model))
+    for name, field in model.model_fields.items():
+        default = "" if field.default_factory or field.is_required() else repr(field.get_default())
         shown = {"None": "", "()": "", "''": ""}.get(default, default)
-        lines.append(f"| `{name}` | {f'`{shown}`' if shown else ''} | {_markdown(told[name])} |")
-    return "\n".join(lines) + "\n"
+        yield f"| `{name}` | {f'`{shown}`' if shown else ''} | {_markdown(told[name])} |"
+
+
+_VARIABLES = """\
+## Other variables
+
+| Variable | Who reads it |
+|---|---|
+| `JOBSPHERE_SECRET_KEY` | the server and `jobsphere secret`: keys that seal secrets, apart by blanks; before any file |
+| `JOBSPHERE_ENDPOINT` | `jobsphere.Client` and the commands about jobs: `HOST:PORT` of the API |
+| `JOBSPHERE_PROJECT` | the same: the id of the project |
+| `YC_IAM_TOKEN` | the same, and the vendor's client: a token |
+| `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` | the same: the certificate authority |
+
+`jobsphere client-env` prints all but the first. What the program of a job sees stands with [its config](config.md).
+"""
 
 
 def api() -> str:
@@ -86,6 +108,10 @@ def api() -> str:
             if method.input_type.fields:
                 lines += ["| Field | Type |", "|---|---|"]
                 lines += [f"| `{f.name}` | {_type(f)} |" for f in method.input_type.fields]
+    lines += ["", "## Methods that are not here", "", "| Method | Why |", "|---|---|"]
+    lines += [
+        f"| `{one.service.name}.{name}` | {_markdown(why)} |" for one in found for name, why in one.without.items()
+    ]
     return "\n".join(lines) + "\n"
 
 

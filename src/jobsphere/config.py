@@ -157,6 +157,15 @@ class Settings(BaseSettings):
     """How long rows of the audit log are kept, in days; by default for ever."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"
     """How the server writes its own log on stderr."""
+    traces: bool | None = None
+    """Whether traces are sent, by OTLP over HTTP; it takes the extra `jobsphere[otel]`. By default only where
+    ``trace_endpoint`` is set. The standard ``OTEL_…`` variables count for all that is not set here."""
+    trace_endpoint: str = ""
+    """The collector of traces, by its base URL: ``http://127.0.0.1:4318``. It may hold no login: that goes into
+    ``OTEL_EXPORTER_OTLP_HEADERS``."""
+    trace_sampling: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Which part of the traces that begin here is recorded, 0 to 1; by default all. Callers that bring a trace say it
+    themselves."""
 
     @field_validator("oidc_issuer")
     @classmethod
@@ -164,6 +173,19 @@ class Settings(BaseSettings):
         if value and not is_safe_url(value):
             raise ValueError(f"{value!r} is no https:// URL (http:// is for this machine only)")
         return value
+
+    @field_validator("trace_endpoint")
+    @classmethod
+    def _endpoint_is_plain(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and not (parts.scheme in {"http", "https"} and parts.hostname and parts.username is None):
+            raise ValueError("it must be http://host:port or https://…, without a login")
+        return value
+
+    @property
+    def traced(self) -> bool:
+        """Whether traces are sent: as set, else wherever it is said where to."""
+        return bool(self.trace_endpoint) if self.traces is None else self.traces
 
     @property
     def tokens_required(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 OWNERS_ONLY = ("key", "secret.keys", "tls/ca-key.pem", "tls/server.pem", "jobsphere.db", "jobsphere.db-wal")
@@ -21,8 +21,13 @@ def keep_private(data_dir: Path) -> Sequence[Path]:
     Raises:
         PermissionError: it belongs to another user, so that it stays open.
     """
-    private = [(data_dir, _OTHERS), *((data_dir / name, _ALL_BUT_OWNER) for name in OWNERS_ONLY)]
-    return [path for path, bits in private if path.exists() and _taken(path, bits)]
+    return [path for path, bits in private_parts(data_dir) if _taken(path, bits)]
+
+
+def private_parts(data_dir: Path) -> Iterator[tuple[Path, int]]:
+    """What is there of it, each with the bits of its mode that are not to be set."""
+    yield data_dir, _OTHERS
+    yield from ((data_dir / name, _ALL_BUT_OWNER) for name in OWNERS_ONLY if (data_dir / name).exists())
 
 
 def _taken(path: Path, bits: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from jobsphere.domain.text import one_line, readable
+from jobsphere.service import call_facts
 
 
 def configure_logging(log_format: str) -> None:
@@ -22,6 +23,7 @@ def configure_logging(log_format: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _of_its_call,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -44,6 +46,13 @@ class _Libraries(logging.Handler):
             structlog.get_logger(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
         except Exception:  # noqa: BLE001 - as every handler: a broken event must not break who wrote it
             self.handleError(record)
+
+
+def _of_its_call(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A line that is written while a call is served says which one."""
+    for name, value in call_facts.current().items():
+        event.setdefault(name, value)
+    return event
 
 
 def _harmless(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from pathlib import Path
+from typing import Any
 
-from tests.live import Client, wait_for
+from tests.live import HANG_S, Client, LiveServer, wait_for
 
 
 def write_job(folder: Path, config: str, **files: str) -> Path:
@@ -84,3 +86,21 @@ def sleepers(marker: str) -> list[str]:
             if command[:2] == [b"sleep", marker.encode()]:
                 found.append(entry.name)
     return found
+
+
+def ask(server: LiveServer, path: str, body: object = None, **headers: str) -> Any:
+    """What REST answers at a path below its prefix."""
+    data = None if body is None else json.dumps(body).encode()
+    url = f"http://127.0.0.1:{server.ports['http']}/datasphere/v2/{path}"
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    with urllib.request.urlopen(request, timeout=HANG_S) as answer:
+        return json.load(answer)
+
+
+def submit(server: LiveServer, parameters: object, **headers: str) -> str:
+    """A job without files, made and executed by REST: its id."""
+    project = json.loads((server.data_dir / "run" / "server.json").read_text())["project_id"]
+    new = {"name": "name-of-the-user", "jobParameters": parameters}
+    job_id = ask(server, f"projects/{project}/jobs", new, **headers)["response"]["jobId"]
+    ask(server, f"jobs/{job_id}:execute", {}, **headers)
+    return job_id

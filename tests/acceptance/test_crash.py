@@ -19,6 +19,7 @@ from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
 from tests.crash.killing import FAULTS, Case, cases
 from tests.crash.kinds import Kind, kinds
+from tests.crash.ledger import FOLDER, Ledger, state_of
 from tests.crash.place import Place
 from tests.grpc_client import Api
 from tests.integration.bench import Index, serving
@@ -27,7 +28,7 @@ from tests.live import wait_for
 from tests.reliability import Sweep
 
 TRIES = 3
-NOT_REACHED = "not reached"
+NOT_REACHED, FAILED = "not reached", "failed"
 SEED = 20261124
 SOAK = bool(os.environ.get("JOBSPHERE_SOAK"))
 SAMPLE = int(os.environ.get("JOBSPHERE_CRASH_SAMPLE", 10_000 if SOAK else 2))
@@ -106,7 +107,7 @@ def test_a_kill_at_any_durable_step_loses_nothing(
     assert how == "as undisturbed"
     found = cases(trace)
     chosen = sample(found, name)
-    ends, failures = try_all(place, api, kind, chosen)
+    ends, failures = try_all(place, api, kind, chosen, ledger(name))
     tried = len(chosen) - ends[NOT_REACHED]
     swept(Sweep(name, len(found), tried, ends["as undisturbed"], ends["lost, and told so"]))
     place.restart()
@@ -149,12 +150,16 @@ def test_a_kill_at_any_step_of_the_first_start_and_of_the_stop_loses_nothing(
 ) -> None:
     _, trace = first_start(tmp_path / "undisturbed", None)
     found = [case for case in cases(trace) if case.point.startswith(("server.", "tls.", "store.schema", "store.close"))]
-    chosen, ends, failures = sample(found, "first start", SAMPLE // 2), Counter[str](), list[str]()
+    chosen, failures, known = sample(found, "first start", SAMPLE // 2), list[str](), ledger("first start")
+    known.begin(len(chosen))
     for number, case in enumerate(chosen):
+        if str(case) in known.ends:
+            continue
         try:
-            ends[first_start(tmp_path / str(number), case)[0]] += 1
+            known.note(str(case), first_start(tmp_path / str(number), case)[0])
         except Exception as error:  # noqa: BLE001  the others are tried all the same
             failures.append(f"{case}: {type(error).__name__}: {error}")
+    ends = Counter(known.ends.get(str(case), FAILED) for case in chosen)
     swept(Sweep("first start and stop", len(found), len(chosen) - ends[NOT_REACHED], ends["as undisturbed"], 0))
     assert not failures, "\n".join(failures)
 
@@ -170,26 +175,34 @@ def test_a_step_that_fails_is_told_and_nothing_is_lost(
     api.retried_http |= {507}
     found = cases(run_case(place, api, kind, None)[1], [way])
     chosen = sample(found, f"{name} {way}", SAMPLE // 2)
-    ends, failures = try_all(place, api, kind, chosen)
-    unreached = ends[NOT_REACHED]
-    tried(f"disk {way} at each durable step", len(chosen) - unreached, ends.total() - unreached)
+    ends, failures = try_all(place, api, kind, chosen, ledger(f"{name} {way}"))
+    reached = len(chosen) - ends[NOT_REACHED]
+    tried(f"disk {way} at each durable step", reached, reached - ends[FAILED])
     api.close()
     assert not failures, "\n".join(failures)
     assert not [words for words in api.told if "disk" not in words and "UNAVAILABLE" not in words]
 
 
-def try_all(place: Place, api: Api, kind: Kind, chosen: list[Case]) -> tuple[Counter[str], list[str]]:
-    """Run a job for each case: how often they ended how, and what went wrong.
+def ledger(sweep: str) -> Ledger:
+    """Where a whole sweep is written down as it goes."""
+    return Ledger(sweep, FOLDER / state_of() if SOAK and not ONLY else None)
+
+
+def try_all(place: Place, api: Api, kind: Kind, chosen: list[Case], known: Ledger) -> tuple[Counter[str], list[str]]:
+    """Run a job for each case that is not known yet: how often they ended how, and what went wrong.
 
     How often a step is done varies (two looks at a job may find what three do): one that does not come is waited for in
     some more jobs.
     """
-    ends, failures = Counter[str](), list[str]()
+    failures = list[str]()
+    known.begin(len(chosen))
     for case in chosen:
+        if str(case) in known.ends:
+            continue
         try:
             hows = (run_case(place, api, kind, case)[0] for _ in range(TRIES))
-            ends[next((how for how in hows if how != NOT_REACHED), NOT_REACHED)] += 1
+            known.note(str(case), next((how for how in hows if how != NOT_REACHED), NOT_REACHED))
         except Exception as error:  # noqa: BLE001  the others are tried all the same
             failures.append(f"{case}: {type(error).__name__}: {error}\n{place.news()}")
             place.forgive()
-    return ends, failures
+    return Counter(known.ends.get(str(case), FAILED) for case in chosen), failures

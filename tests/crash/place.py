@@ -49,9 +49,13 @@ class Place(LiveServer):
         self._watcher: Thread | None = None
         self._ports: dict[str, int] = {}
 
+    def program(self) -> list[str]:
+        """What is started, without its options."""
+        return [sys.executable, "-m", "tests.crash.server", str(self.folder)]
+
     def start_once(self) -> bool:
         """Start it; whether it came to be ready. It may be killed on its way."""
-        command = [sys.executable, "-m", "tests.crash.server", str(self.folder), "up", "--data-dir", str(self.data_dir)]
+        command = [*self.program(), "up", "--data-dir", str(self.data_dir)]
         for name in ("grpc", "proxy", "http"):
             command += [f"--{name}-port", str(self._ports.get(name, 0))]
         with (self.folder / "data.log").open("a") as log:

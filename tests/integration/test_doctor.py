@@ -20,6 +20,7 @@ from jobsphere.doctor import examine, files
 from jobsphere.doctor.look import Level, Look
 from jobsphere.domain.errors import AlreadyExistsError
 from jobsphere.domain.resources import Dataset, Resource, Secret
+from jobsphere.private import keep_private
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, attempt_mark
 from jobsphere.secretbox import SecretBox
 from jobsphere.serverfile import only_server
@@ -45,6 +46,12 @@ def found(results: list[examine.Result]) -> list[tuple[str, str, Level]]:
 
 
 def test_there_is_nothing_to_say_of_a_sound_one(data: Path) -> None:
+    assert found(examine.examine(looked(data))) == []
+
+
+def test_a_group_that_was_let_into_the_folder_is_no_finding(data: Path) -> None:
+    data.chmod(0o755)
+    keep_private(data)
     assert found(examine.examine(looked(data))) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -49,6 +50,16 @@ def definitions(path: Path) -> set[str]:
         return {" ".join(sql.replace("(", " ( ").replace(")", " ) ").split()) for (sql,) in connection.execute(query)}
 
 
+def old(path: Path) -> None:
+    """A database of the first version."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = run.configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+
+
 async def test_the_migrations_make_the_tables(path: Path, store: SqliteJobStore, tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/tables.db")
     metadata.create_all(engine)
@@ -78,9 +89,26 @@ def exit_of_open(path: Path) -> Callable[[], int]:
     return lambda: subprocess.run([sys.executable, "-c", _OPEN, path], check=False).returncode
 
 
-async def test_an_open_of_a_current_file_loads_no_machinery(exit_of_open: Callable[[], int]) -> None:
-    assert exit_of_open() == 1
-    assert exit_of_open() == 0
+def test_only_a_migration_loads_its_machinery(path: Path, exit_of_open: Callable[[], int]) -> None:
+    assert [exit_of_open(), exit_of_open()] == [0, 0]
+    path.unlink()
+    old(path)
+    assert [exit_of_open(), exit_of_open()] == [1, 0]
+
+
+def test_a_new_database_is_what_the_migrations_make() -> None:
+    assert run.FRESH.read_text() == run.fresh(), "run python -m jobsphere.store.migrations.run"
+
+
+async def test_a_new_database_is_made_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements = json.loads(run.FRESH.read_text())
+    (broken := path.with_name("fresh.json")).write_text(json.dumps([*statements, "INSERT INTO nowhere VALUES (1)"]))
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "_FRESH", broken)
+        with pytest.raises(UnavailableError, match="cannot be reached"):
+            opened(path)
+    assert definitions(path) == set()
+    await opened(path).close()
 
 
 async def test_a_database_of_a_newer_version_is_refused_untouched(path: Path) -> None:
@@ -93,7 +121,9 @@ async def test_a_database_of_a_newer_version_is_refused_untouched(path: Path) ->
         assert schema.current_revision(connection) == "9999"
 
 
-async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_leaves_what_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old(path)
+
     def broken(*_: object) -> None:
         raise OSError(5, "power cut")
 
@@ -102,21 +132,23 @@ async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: py
         patched.setattr("alembic.runtime.migration.HeadMaintainer.update_to_step", broken)
         with pytest.raises(UnavailableError, match="power cut"):
             opened(path)
-    assert definitions(path) == set()
+    assert "CREATE TABLE communities" not in " ".join(definitions(path))
     await opened(path).close()
 
 
 _UPGRADE = """
 import sys
 from pathlib import Path
-from jobsphere.store.migrations import run
+from jobsphere.store.sqlite import SqliteJobStore
 print(flush=True)
 sys.stdin.read()
-run.to_head(Path(sys.argv[1]))
+SqliteJobStore.open(Path(sys.argv[1]), lambda job: b"")
 """
 
 
-def test_servers_may_make_one_file_at_once(path: Path) -> None:
+@pytest.mark.parametrize("before", [lambda path: None, old])
+def test_servers_may_bring_one_file_up_to_date_at_once(path: Path, before: Callable[[Path], None]) -> None:
+    before(path)
     with ExitStack() as stack:
         argv = [sys.executable, "-c", _UPGRADE, path]
         servers = [
@@ -134,12 +166,7 @@ def test_servers_may_make_one_file_at_once(path: Path) -> None:
 
 
 async def test_projects_of_the_first_version_get_their_communities(path: Path) -> None:
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config = run.configuration()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+    old(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         for name, community in (("default", "c1"), ("two", "c2"), ("three", "c2")):
             connection.execute(

@@ -14,6 +14,7 @@ from jobsphere.domain.attempt import DOCKER_STATS, SYSTEM_LOG, EndReason, LogStr
 from jobsphere.domain.command import OutputPlace
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import Phase
+from jobsphere.runner import local
 
 
 @pytest.fixture
@@ -238,3 +239,14 @@ async def test_a_full_disk_ends_the_attempt_with_the_words_of_the_system(node):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (seen.ended.reason, seen.ended.phase) == (EndReason.FAILED, Phase.RUN)
     assert "File too large" in seen.ended.message
+
+
+async def test_where_the_logs_of_ended_attempts_were_looked_at_is_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_REMEMBERED", 10)
+    async with open_node(tmp_path) as node:
+        for number in range(20):
+            ended = tmp_path / "ended" / f"a{number}"
+            ended.mkdir()
+            (ended / "logs").touch()
+            assert await node.runner.log_size(ended.name) == 0
+        assert len(node.runner._sizes) == 10

@@ -365,4 +365,4 @@ async def test_a_mistake_of_the_servers_is_told_by_its_reference(web: Web, monke
         status, text = await refused(web, "GET", web.url("GET"))
     assert status == 500
     assert "secret" not in text
-    assert [entry["reference"] for entry in log] == [text.split()[-1]]
+    assert [entry["request_id"] for entry in log] == [text.split()[-1]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.reliability import PAGE, Findings, Sweep, rows_of
+from tests.reliability import PAGE, Findings, Load, Sweep, rows_of
 
 EMPTY = """Words.
 <!-- sweep: written by make soak -->
 <!-- end of sweep -->
+<!-- load: written by make soak -->
+<!-- end of load -->
 <!-- faults: written by make soak -->
 <!-- end of faults -->
 More words.
@@ -25,16 +27,18 @@ def test_rows_are_written_anew_and_summed_up(tmp_path: Path) -> None:
         found.write(page)
     other = Findings()
     other.swept(Sweep("fork", 8, 8, 5, 2))
+    other.bore(Load(10, 6, 700, 60, 2, 20, 40, 10, 9, (90, 99), (25, 24)))
     other.write(page)
     lines = page.read_text().splitlines()
     assert (lines[0], lines[-1]) == ("Words.", "More words.")
     assert "| plain | 10 | 10 | 9 | 1 | 0 |" in lines
     assert "| fork | 8 | 8 | 5 | 2 | 1 |" in lines
     assert "| **All** | **18** | **18** | **14** | **3** | **1** |" in lines
+    assert "| 10 clients | 6 | 700 | 60 | 2 | 20 | 40 | 10 | 9 | 1 | 90 → 99 | 25 → 24 |" in lines
     assert sum("corrupted blob" in line for line in lines) == 1
 
 
 def test_the_page_says_that_nothing_was_lost() -> None:
-    sweep, faults = (part.partition("<!-- end")[0] for part in PAGE.read_text().split("written by make soak -->\n")[1:])
-    assert [row[-1] for row in rows_of(sweep)] == ["0" for _ in rows_of(sweep)]
-    assert [row[3] for row in rows_of(faults)] == ["0" for _ in rows_of(faults)]
+    parts = (part.partition("<!-- end")[0] for part in PAGE.read_text().split("written by make soak -->\n")[1:])
+    for part, column in zip(parts, (-1, 9, 3), strict=True):
+        assert {row[column] for row in rows_of(part)} <= {"0"}

@@ -135,6 +135,15 @@ def test_lines_that_came_slowly_are_printed_already(reading: Reading) -> None:
     assert not reading.pending()
 
 
+def test_who_was_printing_long_ago_is_forgotten_though_nobody_asked(reading: Reading) -> None:
+    for number in range(1000):
+        reader = reading.readers.enter(f"job {number}")
+        reading.readers.took(reader, chunk(10))
+        reading.readers.leave(reader)
+        reading.seconds += 1
+    assert len(reading.readers._settled_at) < 10
+
+
 @pytest.mark.fault("client that stops reading a stream")
 def test_a_reader_that_takes_nothing_holds_nobody_up(reading: Reading) -> None:
     reading.readers.offer(reading.readers.enter(reading.job.id))

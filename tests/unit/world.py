@@ -31,6 +31,7 @@ from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
 from jobsphere.domain.quota import Quota
 from jobsphere.domain.resource import Community, Project, Subject
+from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
@@ -160,6 +161,7 @@ class World:
         places: int = 2,
         quota: Quota = Quota(),  # noqa: B008 - it is frozen
         encode: Callable[[Job], bytes] = dump,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self.clock, self.ids, self.changes = StandingClock(), CountedIds(), Changes()
         self.seconds = 0.0
@@ -207,7 +209,7 @@ class World:
         self.reconciler = Reconciler(
             self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
             self.woken.append, self.provisioner, self.products, running_at_once=self.quotas.running,
-            monotonic=lambda: self.seconds,
+            monotonic=lambda: self.seconds, tracer=tracer,
         )  # fmt: skip
 
     async def open(self) -> World:

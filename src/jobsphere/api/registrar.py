@@ -8,10 +8,12 @@ more than the rest of the way.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from contextvars import Token
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -25,6 +27,8 @@ from jobsphere.api.requests import Entrance, Read, reader_of
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
 from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.resource import Subject
+from jobsphere.domain.tracing import NO_CALL, UNTRACED, CallSpan, Tracer
+from jobsphere.service import call_facts, traced
 from jobsphere.service.guesses import comes_from
 from jobsphere.service.trail import begin
 
@@ -35,6 +39,7 @@ Authenticate = Callable[[str | None], Awaitable[Subject]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 NOBODY = Subject("")
+_ID = re.compile(r"[0-9a-z]{1,50}")
 
 
 class Context(Protocol):
@@ -97,17 +102,29 @@ class _Call:
     method: str
     context: Context
     new_request_id: Callable[[], str]
+    span: CallSpan = NO_CALL
     request_id: str = ""
+    told: bool = False
     who: Subject = NOBODY
     request: Any = None
     code: str = "OK"
 
     async def tell_ids(self) -> None:
         """Send the ids by which user and operator can speak of the call, once. Clients show them with errors."""
-        if not self.request_id:
-            self.request_id = self.new_request_id()
-            ids = (("x-request-id", self.request_id), ("x-server-trace-id", self.request_id))
-            await self.context.send_initial_metadata(ids)
+        if not self.told:
+            self.told = True
+            request_id = self.known_id()
+            await self.context.send_initial_metadata((("x-request-id", request_id), ("x-server-trace-id", request_id)))
+
+    def known_id(self) -> str:
+        """The id by which the call is spoken of, made when somebody does."""
+        self.request_id = self.request_id or self.new_request_id()
+        return self.request_id
+
+    def facts(self) -> dict[str, str]:
+        """What the log says of it: its id, and the job that it names, if what it names can be one."""
+        job_id = getattr(self.request, "job_id", "")
+        return {"request_id": self.known_id()} | ({"job": job_id} if _ID.fullmatch(job_id) else {})
 
     async def fail(self, error: Exception) -> None:
         """Answer with the error's status. A caller that is gone gets no answer, and is nothing to write down."""
@@ -140,6 +157,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         auditor: Writes down each call that may change something.
         new_request_id: Ids for calls: ASCII, short, never the same twice.
         meter: Is told of each call.
+        tracer: So is this.
     """
 
     def __init__(
@@ -148,7 +166,9 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         auditor: Auditor,
         new_request_id: Callable[[], str] = _random_id,
         meter: Meter = SILENT,
+        tracer: Tracer = UNTRACED,
     ) -> None:
+        self._tracer = tracer
         self._meter = meter
         self._authenticate = authenticate
         self._auditor = auditor
@@ -200,6 +220,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
     def _unary(self, path: str, answer: _Answering, quick: bool) -> Serve:
         async def serve(data: bytes, context: Context) -> Answer | None:
             call, begin = self._begin(path, context), time.monotonic()
+            facts = call_facts.begin(call.facts)
             async with self._entrance.passing(data):
                 try:
                     if not quick:
@@ -208,7 +229,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                 except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
                     await call.fail(error)
                 finally:
-                    self._meter.called(path, call.code, time.monotonic() - begin)
+                    self._end(call, time.monotonic() - begin, facts)
 
         return serve
 
@@ -237,12 +258,14 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
     def _streaming(self, path: str, function: Streaming, authenticate: Authenticate, read: Read) -> Serve:
         async def serve(data: bytes, context: Context) -> None:
             call, begin = self._begin(path, context), time.monotonic()
+            facts = call_facts.begin(call.facts)
             try:
                 await call.tell_ids()
                 authorization = _authorization(context)
                 call.who = await authenticate(authorization)
+                call.request = read(data)
                 # Written here rather than yielded: a call that is cancelled closes the stream at once.
-                async with aclosing(cast(Any, function(call.who, read(data)))) as answers:
+                async with aclosing(cast(Any, function(call.who, call.request))) as answers:
                     async for answer in answers:
                         # A stream lasts for hours: the token may have ended meanwhile.
                         await authenticate(authorization)
@@ -250,13 +273,21 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
             except Exception as error:  # noqa: BLE001 - as above
                 await call.fail(error)
             finally:
-                self._meter.called(path, call.code, time.monotonic() - begin)
+                self._end(call, time.monotonic() - begin, facts)
 
         return serve
 
     def _begin(self, path: str, context: Context) -> _Call:
         comes_from(lambda: self._auditor.origin(context.peer()))
-        return _Call(path, context, self._new_request_id)
+        span = self._tracer.called(path, context.invocation_metadata, context.peer)
+        traced.begin(span)
+        return _Call(path, context, self._new_request_id, span)
+
+    def _end(self, call: _Call, seconds: float, facts: Token[call_facts.Facts | None]) -> None:
+        call_facts.end(facts)
+        self._meter.called(call.method, call.code, seconds)
+        # What a call that failed names may be no job's id, but any text.
+        call.span.end(call.code, call.request_id, getattr(call.request, "job_id", "") if call.code == "OK" else "")
 
     def _missing(self, path: str) -> Handler:
         name = path.lstrip("/").replace("/", ".")

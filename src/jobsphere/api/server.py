@@ -25,6 +25,7 @@ from jobsphere.api.resources import DockerImageService, DockerImageV2Service, S3
 from jobsphere.api.tls import TlsFiles, key_and_chain
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.domain.meter import SILENT, Meter
+from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.service.audit import Audit
 from jobsphere.service.communities import Communities
 from jobsphere.service.connectors import Connectors
@@ -77,6 +78,7 @@ class GrpcServer:
         services: The use cases.
         origins: Where calls that come through the proxy came from.
         meter: Is told of each call.
+        tracer: So is this.
         handshake_s: How long a connection may take until it can carry calls; a slower one is cut.
     """
 
@@ -86,6 +88,7 @@ class GrpcServer:
         origins: Origins | None = None,
         meter: Meter = SILENT,
         handshake_s: float = 10.0,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._handshake_ms = int(handshake_s * 1000)
         self._services = services
@@ -93,7 +96,7 @@ class GrpcServer:
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
         auditor = Auditor(services.audit, self._origins)
-        self.registrar = Registrar(services.identity.authenticate, auditor, meter=meter)
+        self.registrar = Registrar(services.identity.authenticate, auditor, meter=meter, tracer=tracer)
 
     async def start(self, host: str, port: int, tls: TlsFiles | None, advertise: str = "") -> int:
         """Listen and serve.

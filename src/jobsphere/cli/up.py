@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -95,13 +96,13 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     if not is_loopback(settings.host) and not settings.tokens_required:
-        _warn(f"ANYBODY who can reach {settings.host} can run programs here: tokens are switched off.")
+        _warn(settings, f"ANYBODY who can reach {settings.host} can run programs here: tokens are switched off.")
     try:
         async with Server(settings) as server:
             _ready(settings, server.info)
             await stopped.wait()
             left = server.running_jobs
-        _stopped(left)
+        _stopped(settings, left)
     except OSError as e:
         if e.filename is not None:
             raise FailedPreconditionError(
@@ -115,7 +116,10 @@ async def _serve(settings: Settings) -> None:
 
 def _ready(settings: Settings, info: ServerInfo) -> None:
     if not settings.tokens_required:
-        _warn("no tokens are asked for: every user of this machine can run jobs as you. --require-tokens changes that.")
+        _warn(
+            settings,
+            "no tokens are asked for: every user of this machine can run jobs as you. --require-tokens changes that.",
+        )
     print(  # noqa: T201
         f"jobsphere is ready: gRPC {info.host}:{info.grpc_port}, proxy {info.host}:{info.proxy_port}, "
         f"HTTP {info.host}:{info.http_port}, data {settings.data_dir}. "
@@ -124,13 +128,26 @@ def _ready(settings: Settings, info: ServerInfo) -> None:
     )
 
 
-def _stopped(left: int) -> None:
+def _stopped(settings: Settings, left: int) -> None:
     goes_on = "1 job goes on" if left == 1 else f"{left} jobs go on"
     after = f"; {goes_on} without it, and the next start takes that up" if left else ""
-    print(f"jobsphere has stopped{after}.", file=sys.stderr)  # noqa: T201
+    words = f"jobsphere has stopped{after}."
+    if settings.log_format == "json":
+        _log(logging.INFO, words)
+    else:
+        print(words, file=sys.stderr)  # noqa: T201
 
 
-def _warn(text: str) -> None:
+def _warn(settings: Settings, text: str) -> None:
+    if settings.log_format == "json":
+        _log(logging.WARNING, text)
+        return
     from rich.console import Console
 
     Console(stderr=True).print(f"[bold yellow]Warning:[/] {text}")
+
+
+def _log(level: int, text: str) -> None:
+    import structlog
+
+    structlog.get_logger().log(level, text)

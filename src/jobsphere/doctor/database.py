@@ -8,6 +8,7 @@ from pathlib import Path
 from jobsphere.doctor.look import Finding, Known, Level
 from jobsphere.domain.errors import CorruptedError, JobsphereError
 from jobsphere.domain.resources import DockerImage, Secret
+from jobsphere.private import private_parts
 from jobsphere.secretbox import SecretBox
 from jobsphere.store.schema import HEAD
 from jobsphere.store.snapshot import damage_of, revision_of, stored_jobs, stored_resources
@@ -15,7 +16,6 @@ from jobsphere.wiring.parts import keys_of
 
 _RESTORE = "restore a backup into a new data directory (`jobsphere restore`)"
 _KEY_BYTES = 32
-_PRIVATE = ("key", "secret.keys", "jobsphere.db", "jobsphere.db-wal", "tls/ca-key.pem", "tls/server.pem")
 
 
 def database(known: Known) -> Iterator[Finding]:
@@ -70,13 +70,11 @@ def permissions(known: Known) -> Iterator[Finding]:
     """Nobody else reads what is secret, and all of it is the owner's."""
     top = known.look.data_dir
     owner = top.stat().st_uid
-    for path in (top, *(top / name for name in _PRIVATE)):
-        if not path.exists():
-            continue
+    for path, bits in private_parts(top):
         status = path.stat()
-        if status.st_mode & 0o077:
+        if status.st_mode & bits:
             text = f"{path} can be read or changed by others (mode {status.st_mode & 0o777:o})"
-            yield Finding(text, f"chmod go= {path}", repair=_closing(path))
+            yield Finding(text, f"chmod {'go=' if bits & 0o070 else 'o='} {path}", repair=_closing(path, bits))
         if status.st_uid != owner:
             yield Finding(f"{path} belongs to user {status.st_uid}, and the data directory to {owner}", f"chown {path}")
 
@@ -98,5 +96,5 @@ def _opens(box: SecretBox, project_id: str, sealed: str) -> bool:
     return True
 
 
-def _closing(path: Path) -> Callable[[], None]:
-    return lambda: path.chmod(path.stat().st_mode & ~0o077)
+def _closing(path: Path, bits: int) -> Callable[[], None]:
+    return lambda: path.chmod(path.stat().st_mode & ~bits)

@@ -159,11 +159,19 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """When an attempt came into a phase."""
+
+    phase: Phase
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The ``exit`` record. ``code`` is the program's return code (128 + N for signal N) when it ran.
 
-    ``phase`` and ``message`` say where and why, for everything but a clean exit; ``log_bytes`` is the size of ``logs``
-    when nothing more will be written by the program.
+    ``phase`` and ``message`` say where and why, for everything but a clean exit. ``entered``: the phases up to the end,
+    in their order; none if their supervisor could not tell any more.
     """
 
     at: datetime
@@ -171,6 +179,7 @@ class Ended:
     code: int | None = None
     phase: Phase | None = None
     message: str = ""
+    entered: tuple[Entered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

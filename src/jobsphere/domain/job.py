@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from jobsphere.domain.artifact import Artifacts, File, FileDesc
 from jobsphere.domain.capacity import GIB, Limits
+from jobsphere.domain.trace import TraceContext
 
 
 class JobStatus(StrEnum):
@@ -220,7 +221,8 @@ class Job:
 
     ``version`` counts the stored states: a write is guarded by the version that it was decided on.
     Times are timezone-aware UTC. ``data_ttl`` counts from the end of the job (from its creation until then); None, like
-    ``data_expires_at`` None, means that the data never expires.
+    ``data_expires_at`` None, means that the data never expires. ``trace`` is the span of the call that set the job off;
+    None where no traces are recorded.
     """
 
     id: str
@@ -249,6 +251,8 @@ class Job:
     failure: Failure | None = None
     artifacts: Artifacts = Artifacts()
     output_datasets: tuple[OutputDataset, ...] = ()
+    executed_at: datetime | None = None
+    trace: TraceContext | None = None
 
     @property
     def data_size_bytes(self) -> int:

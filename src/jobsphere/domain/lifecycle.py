@@ -14,6 +14,7 @@ from enum import Enum, auto
 from jobsphere.domain.artifact import Artifacts
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import Attempt, CancelRequest, Failure, Job, JobStatus, OutputDataset, Phase, Progress
+from jobsphere.domain.trace import TraceContext
 
 S = JobStatus
 
@@ -41,9 +42,13 @@ class Effect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """The user starts the job; its inputs are all here. Absorbed if it was started before."""
+    """The user starts the job; its inputs are all here. Absorbed if it was started before.
+
+    ``trace``: the span of the call, if traces are recorded.
+    """
 
     operation_id: str
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,8 @@ def _execute(job: Job, event: Execute, now: datetime) -> Decision:
         job,
         status=S.PREPARING,
         operation_id=event.operation_id,
+        executed_at=now,
+        trace=event.trace or job.trace,
         status_details=details,
         progress=Progress(details, 0, now),
     ), (Effect.WAKE,)

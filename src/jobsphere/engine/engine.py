@@ -12,6 +12,7 @@ from jobsphere.domain.capacity import InstanceTypes, NodeCapacity
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import LIVE_STATUSES
 from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
+from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
@@ -36,6 +37,7 @@ class Engine:
         products: Makes what they give to their projects.
         sandbox: The fence that every program gets; None for none.
         running_at_once: How many jobs of a project may run at a time; None for any number.
+        tracer: Is told of each job that has ended.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Engine:
         products: Products,
         sandbox: SandboxPlan | None = None,
         running_at_once: Callable[[str], Awaitable[int | None]] = any_number,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._store = store
         self._runner = runner
@@ -70,6 +73,7 @@ class Engine:
             products,
             sandbox,
             running_at_once,
+            tracer=tracer,
         )
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder, attempt_id
 from jobsphere.domain.command import lay_out
@@ -18,10 +19,12 @@ from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableEr
 from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
 from jobsphere.domain.lifecycle import AttemptFailed, AttemptStopped, Event, Placed, Waiting, decide
 from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
+from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.outcome import events_of, vanished
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provision, Provisioner, ProvisionError
+from jobsphere.engine.work import ids_of
 from jobsphere.pythonspec import environment_of
 
 _LAUNCH_AGAIN_S = 5.0
@@ -68,7 +71,7 @@ class Reconciler:
 
     ``provisioner`` finds what jobs get from their projects, ``products`` makes what they give them. ``sandbox``: the
     fence of every program; None for none. ``running_at_once``: how many jobs of a project may run at a time, if that is
-    limited.
+    limited. ``tracer`` is told of each job that has ended.
     """
 
     def __init__(
@@ -85,7 +88,9 @@ class Reconciler:
         sandbox: SandboxPlan | None = None,
         running_at_once: Callable[[str], Awaitable[int | None]] = any_number,
         monotonic: Callable[[], float] = time.monotonic,
+        tracer: Tracer = UNTRACED,
     ) -> None:
+        self._tracer = tracer
         self._store = store
         self._runner = runner
         self._blobs = blobs
@@ -101,15 +106,21 @@ class Reconciler:
         self._launched: dict[str, float] = {}
 
     async def reconcile(self, job_id: str) -> None:
-        """Do for the job what is to be done now. Never raises: what fails is logged, and done at the next look."""
+        """Do for the job what is to be done now. Never raises: what fails is logged, and done at the next look.
+
+        Whatever is logged meanwhile, also by what is called, bears the ids of the job and its attempt.
+        """
+        bind_contextvars(job=job_id)
         try:
             await self._reconcile(job_id)
         except UnavailableError as e:
-            log.warning("job waits for a part of the server", job=job_id, reason=e.public, **e.context)
+            log.warning("job waits for a part of the server", reason=e.public, **e.context)
         except JobsphereError as e:
-            log.error("job cannot be moved on", job=job_id, reason=e.public, **e.context)
+            log.error("job cannot be moved on", reason=e.public, **e.context)
         except Exception:
-            log.exception("job cannot be moved on", job=job_id)
+            log.exception("job cannot be moved on")
+        finally:
+            clear_contextvars()
 
     async def _reconcile(self, job_id: str) -> None:
         try:
@@ -117,6 +128,7 @@ class Reconciler:
         except NotFoundError:
             await self._forget(job_id)
             return
+        bind_contextvars(**ids_of(job))
         if job.status.terminal:
             await self._finish(job)
         elif job.attempt is not None:
@@ -161,11 +173,12 @@ class Reconciler:
             await self._commit(job, attempt, seen.collected)
             if job.status is not JobStatus.CANCELLING:
                 await self._products.make(job, attempt, seen.collected)
-        await self._move(job, list(events_of(job, seen)))
+        await self._move(job, list(events_of(job, seen)), seen)
 
-    async def _move(self, job: Job, events: list[Event]) -> None:
+    async def _move(self, job: Job, events: list[Event], seen: Observation | None = None) -> None:
         done = await self._apply(job, events)
         if done is not None and done.status.terminal:
+            self._tracer.ended(done, seen)
             await self._finish(done)
 
     async def _launch(self, job: Job, attempt: Attempt, *, again: bool = False) -> None:
@@ -206,6 +219,7 @@ class Reconciler:
         if new is job or not await self._store.update_job(new, job):
             return None
         self._changed(job.id)
+        _tell(job, new)
         return new
 
     async def _finish(self, job: Job) -> None:
@@ -237,3 +251,17 @@ class Reconciler:
         self._launched.pop(attempt_id(job_id), None)
         for other in self._dispatcher.release(job_id):
             self._wake(other)
+
+
+def _tell(was: Job, new: Job) -> None:
+    """Log how the job moved: nothing that a user wrote, which is in its own log."""
+    about: dict[str, str | int] = {**ids_of(new)}
+    if was.attempt is None and new.attempt is not None:
+        log.info("attempt placed", **about, node=new.attempt.node, instance_type=new.actual_instance_type)
+    if new.status is was.status:
+        return
+    if new.return_code is not None:
+        about["return_code"] = new.return_code
+    if new.failure is not None:
+        about["failed_in"] = new.failure.phase.value
+    log.info("job ended" if new.status.terminal else "job moved", **about, status=new.status.value)

@@ -10,6 +10,7 @@ import structlog
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import Job
 from jobsphere.domain.ports import Clock, JobStore
+from jobsphere.engine.work import ids_of
 
 _BATCH = 100
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ class Retention:
         try:
             await self._clear(job)
         except JobsphereError as e:
-            log.error("expired data cannot be cleared", job=job.id, reason=e.public, **e.context)
+            log.error("expired data cannot be cleared", **ids_of(job), reason=e.public, **e.context)
             return False
-        log.info("expired data cleared", job=job.id)
+        log.info("expired data cleared", **ids_of(job))
         return True

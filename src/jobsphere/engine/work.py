@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from jobsphere.domain.job import Job
+
 GATHER_S = 0.004
 """How long hints about one key are gathered: a short job's records appear within so much of each other."""
+
+
+def ids_of(job: Job) -> dict[str, str]:
+    """What every line of the log about a job bears: its id, and its attempt's where there is one."""
+    return {"job": job.id} | ({"attempt": job.attempt.id} if job.attempt else {})
 
 
 class KeyedQueue:

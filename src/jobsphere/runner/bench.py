@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobsphere.domain.attempt import SYSTEM_LOG, AttemptPlan, LogStream, Step, StopOrder
+from jobsphere.domain.attempt import SYSTEM_LOG, AttemptPlan, Entered, LogStream, Step, StopOrder
 from jobsphere.domain.job import Phase
 from jobsphere.runner.frames import MAX_CONTENT, LogWriter
 from jobsphere.runner.lines import character_boundary
@@ -62,6 +62,7 @@ class Bench:
         self.orders = Orders(run)
         self.logs = LogWriter(run.at(LOGS))
         self.reaper = Reaper()
+        self.entered: list[Entered] = []
 
     def close(self) -> None:
         """Let go of the log and the orders."""
@@ -77,6 +78,11 @@ class Bench:
             with suppress_full():  # what happened is told by a record too, which has room of its own
                 self.logs.append(LogStream.FILE, [content[:cut]], SYSTEM_LOG)
             content = content[cut:]
+
+    def enter(self, phase: Phase) -> Phase:
+        """Note that a phase begins."""
+        self.entered.append(Entered(phase, datetime.now(UTC)))
+        return phase
 
     def step(self, message: str, percent: int) -> None:
         """Tell the user what is being done."""

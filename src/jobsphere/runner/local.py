@@ -197,6 +197,8 @@ class LocalRunner:
         finally:
             os.close(fd)
         self._sizes[attempt_id] = size
+        if len(self._sizes) > _REMEMBERED:
+            del self._sizes[next(iter(self._sizes))]
         return size
 
     async def wait_logs(self, attempt_id: str, offset: int, timeout_s: float) -> None:

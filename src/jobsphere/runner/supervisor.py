@@ -105,7 +105,7 @@ class Supervisor:
 
     def _attempt(self, bench: Bench) -> Ended:
         """From the inputs to the end of the program; no process or mount of it is left then, whatever went wrong."""
-        phase, buckets = Phase.STAGE, Buckets(bench, self._unseal)
+        phase, buckets = bench.enter(Phase.STAGE), Buckets(bench, self._unseal)
         try:
             bench.check()
             open_storage(bench, self._volume)
@@ -114,13 +114,13 @@ class Supervisor:
             make_output_folders(bench)
             make_dataset_folders(bench)
             bench.plan = replace(bench.plan, mounts=(*bench.plan.mounts, *buckets.open()))
-            phase = Phase.IMAGE
+            phase = bench.enter(Phase.IMAGE)
             image = prepare_image(bench, self._unseal)
-            phase = Phase.ENVIRONMENT
+            phase = bench.enter(Phase.ENVIRONMENT)
             prefix = self._prefix(bench, image)
             bench.check()
             secrets, connection = open_secrets(bench, self._unseal), open_connection(bench, self._unseal)
-            phase = Phase.RUN
+            phase = bench.enter(Phase.RUN)
             if bench.plan.sandbox is None and image is None:
                 bench.log("No sandbox: nothing keeps this program from what the server's user can read and change")
             fence, group = _confinement(bench, prefix, image, connection), make_group(bench)
@@ -144,7 +144,7 @@ class Supervisor:
             ended = _failed(bench, phase, _words(error))
         finally:
             buckets.close()
-        return ended
+        return replace(ended, entered=tuple(bench.entered))
 
     def _prefix(self, bench: Bench, image: Image | None) -> str | None:
         environment, image_plan = bench.plan.environment, bench.plan.image

@@ -21,7 +21,7 @@ from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset, find_spark
 from jobsphere.domain.text import has_controls
 from jobsphere.pythonspec import environment_of
-from jobsphere.service import trail
+from jobsphere.service import traced, trail
 from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts, StoredFile, check_one_size, own_file
 from jobsphere.service.changes import Changes
@@ -129,13 +129,14 @@ class Jobs:
             UnavailableError: the server is about to stop.
         """
         job = await self._owned(who, job_id, Action.JOB_EXECUTE)
+        traced.current().about(job.id, job.trace)
         while job.status is JobStatus.CREATING:
             self._refuse_if_draining()
             require_data(job)
             if absent := await self._artifacts.absent(job):
                 raise FailedPreconditionError(f"these inputs have not been uploaded: {', '.join(absent)}")
             operation = self._operation(OperationKind.EXECUTE, job.project_id, job.id, who)
-            new, effects = decide(job, Execute(operation.id), self._clock.now())
+            new, effects = decide(job, Execute(operation.id, traced.current().context()), self._clock.now())
             async with self._quotas.queueing(job.project_id):
                 stored = await self._store.update_job(new, job, operation)
             if stored:
@@ -154,6 +155,7 @@ class Jobs:
             FailedPreconditionError: it has ended by itself.
         """
         job = await self._owned(who, job_id, Action.JOB_CANCEL)
+        traced.current().about(job.id, job.trace)
         await self._move(job, Cancel(self._cancel_request(job, who, reason, graceful)))
 
     async def get_view(self, who: Subject, job_id: str) -> bytes:
@@ -290,6 +292,7 @@ class Jobs:
             data_expires_at=expiry(now, ttl),
             parent_job_id=parent,
             status_details="Waiting for its inputs and for Execute",
+            trace=traced.current().context(),
         )
         kind = OperationKind.CLONE if parent else OperationKind.CREATE
         operation = self._operation(kind, project_id, job.id, who)
@@ -298,6 +301,7 @@ class Jobs:
         async with self._quotas.creating(project_id, await self._artifacts.new_bytes(project_id, spec.uploads())):
             await self._store.add_job(job, operation)
         trail.note("job_id", job.id)
+        traced.current().about(job.id)
         await self._stay_with_project(job)
         return Submitted(operation, job.id, await self._artifacts.uploads(project_id, spec.uploads()))
 

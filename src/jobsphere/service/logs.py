@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,7 +49,7 @@ class Readers:
         self._reconnected_at = monotonic() + _RECONNECT_S
         self._read_since: set[str] = set()
         self._open: defaultdict[str, set[_Reader]] = defaultdict(set)
-        self._settled_at: dict[str, float] = {}
+        self._settled_at: OrderedDict[str, float] = OrderedDict()
 
     def enter(self, job_id: str) -> _Reader:
         """A new reader of the job's log."""
@@ -79,9 +79,10 @@ class Readers:
         readers.discard(reader)
         if not readers:
             del self._open[reader.job_id]
-        left = max(0.0, reader.print_s - (self._now() - reader.last))
-        settled = self._now() + _SETTLE_S + left
-        self._settled_at[reader.job_id] = max(settled, self._settled_at.get(reader.job_id, 0.0))
+        now = self._now()
+        settled = now + _SETTLE_S + max(0.0, reader.print_s - (now - reader.last))
+        self._settled_at[reader.job_id] = max(settled, self._settled_at.pop(reader.job_id, 0.0))
+        self._forget_settled(now)
 
     def pending(self, job: Job) -> float:
         """Seconds to wait before asking again whether all of an ended job's log is read; 0 when it is."""
@@ -95,6 +96,11 @@ class Readers:
             self._settled_at.pop(job.id, None)
             return 0.0
         return left
+
+    def _forget_settled(self, now: float) -> None:
+        """Whoever reads a log need not ask for the job's operation afterwards."""
+        while self._settled_at and next(iter(self._settled_at.values())) <= now:
+            self._settled_at.popitem(last=False)
 
     def _lost_its_reader(self, job: Job) -> bool:
         """Whether the job was under way when this server started, so that somebody may be about to read on."""

@@ -51,7 +51,7 @@ def load_readable(job_id: str, record: bytes) -> Job | None:
     try:
         return load(job_id, record)
     except CorruptedError as error:
-        _log.error("job record cannot be read", job_id=job_id, **error.context)
+        _log.error("job record cannot be read", job=job_id, **error.context)
         return None
 
 

@@ -49,6 +49,7 @@ STATUSES: dict[type[JobsphereError], int] = {
 }
 """The status of each error."""
 _log = structlog.get_logger("jobsphere.web")
+_REQUEST_ID = "X-Request-Id"
 
 
 async def _any_project(_: str) -> None:
@@ -142,20 +143,21 @@ async def _plain_errors(
     try:
         return await handler(request)
     except JobsphereError as error:
-        status = STATUSES.get(type(error), 500)
+        status, headers = STATUSES.get(type(error), 500), dict[str, str]()
         if status >= 500:
-            _log.warning(
-                "request failed", method=request.method, path=request.path, error=error.public, **error.context
-            )
-        return web.Response(status=status, text=readable(error.public) + "\n")
+            about = {"method": request.method, "path": request.path, "request_id": secrets.token_hex(8)}
+            _log.warning("request failed", **about, error=error.public, **error.context)
+            headers[_REQUEST_ID] = about["request_id"]
+        return web.Response(status=status, text=readable(error.public) + "\n", headers=headers)
     except (web.HTTPException, ConnectionError):
         raise
     except Exception as error:
         if request.writer.output_size:
             raise  # too late to say so: the connection is cut
         reference = secrets.token_hex(8)
-        _log.error("request failed", method=request.method, path=request.path, reference=reference, exc_info=error)
-        return web.Response(status=500, text=f"internal error, reference {reference}\n")
+        _log.error("request failed", method=request.method, path=request.path, request_id=reference, exc_info=error)
+        text = f"internal error, reference {reference}\n"
+        return web.Response(status=500, text=text, headers={_REQUEST_ID: reference})
 
 
 class _Protocol(logging.LoggerAdapter[logging.Logger]):

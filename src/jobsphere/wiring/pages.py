@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jobsphere.api.registrar import Registrar
-from jobsphere.api.server import Services
 from jobsphere.config import Settings
-from jobsphere.domain.capacity import GIB, InstanceTypes
+from jobsphere.domain.capacity import GIB
 from jobsphere.domain.resource import Subject
 from jobsphere.environments.eviction import stored_environments
-from jobsphere.secretbox import Keys
 from jobsphere.service.board import Board
 from jobsphere.service.connectors import Connectors
 from jobsphere.service.images import ImageResources
@@ -23,25 +21,22 @@ from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.service.sparks import Sparks
 from jobsphere.store.finding import SqliteJobFinder
-from jobsphere.store.sqlite import SqliteJobStore
-from jobsphere.system import RandomIds, SystemClock
 from jobsphere.web.pages import Behind, PagesMount
-from jobsphere.wiring.desk import Desk, audited
+from jobsphere.wiring.adapters import Adapters
+from jobsphere.wiring.desk import audited
+from jobsphere.wiring.usecases import UseCases
 
 
 def pages_of(
     settings: Settings,
     data_dir: Path,
-    store: SqliteJobStore,
-    desk: Desk,
-    services: Services,
-    keys: Keys,
-    types: InstanceTypes,
+    adapters: Adapters,
+    cases: UseCases,
     registrar: Registrar,
-    key: bytes,
 ) -> PagesMount:
     """The pages over a server's use cases; what they change goes through the handlers of ``registrar``."""
-    backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
+    store, desk, services, keys = adapters.store, cases.desk, cases.services, adapters.keys
+    backing = Backing(store.resources, store, desk.access, adapters.clock, adapters.ids)
 
     async def call(
         name: str, request: Mapping[str, Any], token: str | None, peername: Sequence[Any] | None
@@ -58,7 +53,7 @@ def pages_of(
     return PagesMount(
         Behind(
             services.identity,
-            Board(store, store.beside(SqliteJobFinder), desk.access, desk.account_store, types),
+            Board(store, store.beside(SqliteJobFinder), desk.access, desk.account_store, adapters.types),
             services.logs,
             desk.communities,
             Secrets(backing, keys),
@@ -71,7 +66,7 @@ def pages_of(
             audit,
             lambda: stored_environments(data_dir),
             int(settings.environment_cache_gb * GIB),
-            hmac.new(key, b"pages", hashlib.sha256).digest(),
+            hmac.new(adapters.key, b"pages", hashlib.sha256).digest(),
             settings.tokens_required,
         )
     )

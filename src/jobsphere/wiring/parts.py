@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
@@ -14,6 +15,7 @@ from jobsphere.domain.attempt import S3Mode, SandboxPlan
 from jobsphere.domain.capacity import GIB
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.quota import Quota
+from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.runner import fuse, sandbox
 from jobsphere.runner.images import EngineImages, EngineSettings
 from jobsphere.secretbox import Keys
@@ -42,6 +44,25 @@ def provider_of(settings: Settings) -> IdentityProvider | None:
     from jobsphere.oidc import OidcProvider, OidcSettings
 
     return OidcProvider(OidcSettings(settings.oidc_issuer, settings.oidc_audience, settings.oidc_subject_claim))
+
+
+def tracer_of(settings: Settings, closing: AsyncExitStack) -> Tracer:
+    """Who records traces, if anybody is to. What is not sent yet goes when ``closing`` closes.
+
+    Raises:
+        FailedPreconditionError: the packages for that are not installed.
+    """
+    if not settings.traced:
+        return UNTRACED
+    try:
+        from jobsphere.traces import OtelTracer, TraceSettings
+    except ModuleNotFoundError as error:
+        raise FailedPreconditionError(
+            f"setting traces: the package {error.name} is not installed; install jobsphere[otel], or set traces = false"
+        ) from error
+    tracer = OtelTracer(TraceSettings(settings.trace_endpoint, settings.trace_sampling))
+    closing.callback(tracer.close)
+    return tracer
 
 
 def sandbox_of(settings: Settings) -> SandboxPlan | None:

@@ -21,6 +21,7 @@ class Call:
     Args:
         peername: The socket address of whoever calls; None if it is not known.
         authorization: The header of that name.
+        traceparent: So is this.
         write: Takes the answers of a stream.
     """
 
@@ -29,15 +30,17 @@ class Call:
         peername: Sequence[Any] | None,
         authorization: str | None,
         write: Callable[[Answer], Awaitable[None]] | None = None,
+        traceparent: str | None = None,
     ) -> None:
         self._peername = peername
-        self._authorization = authorization
+        given = {"authorization": authorization, "traceparent": traceparent}
+        self._metadata = tuple((name, value) for name, value in given.items() if value)
         self._write = write
         self.headers: dict[str, str] = {}
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        """Who calls."""
-        return (("authorization", self._authorization),) if self._authorization else ()
+        """Who calls, and in which trace."""
+        return self._metadata
 
     def peer(self) -> str:
         """Where the call comes from."""

@@ -98,7 +98,7 @@ class Rest:
         return await _limited(request)
 
     async def _once(self, request: web.Request, route: Route, message: Message) -> web.Response:
-        call = Call(_peername(request), self._authorization(request, route))
+        call = self._begin(request, route)
         try:
             answer = await self._call(route, message, call)
         except Failed as error:
@@ -113,7 +113,7 @@ class Rest:
             offset = getattr(_message(route, answer), "offset", "")
             await events.send(json_of(route.method.output_type, answer), str(offset))
 
-        call = Call(_peername(request), self._authorization(request, route), write)
+        call = self._begin(request, route, write)
 
         async def work() -> None:
             await self._registrar.call(route.path, message, call)
@@ -123,7 +123,7 @@ class Rest:
     async def _watch(self, request: web.Request, route: Route, message: Message) -> web.StreamResponse:
         """The answer of a method that reads, and again each time it is another one, until it can change no more."""
         events = Events(request)
-        call = Call(_peername(request), self._authorization(request, route))
+        call = self._begin(request, route)
         job_id = getattr(message, "job_id", "")
         seen = request.headers.get("Last-Event-ID", "")
 
@@ -162,6 +162,12 @@ class Rest:
         answer = await self._registrar.call(route.path, message, call)
         assert answer is not None
         return answer
+
+    def _begin(
+        self, request: web.Request, route: Route, write: Callable[[Answer], Awaitable[None]] | None = None
+    ) -> Call:
+        authorization = self._authorization(request, route)
+        return Call(_peername(request), authorization, write, request.headers.get("traceparent"))
 
     def _authorization(self, request: web.Request, route: Route) -> str | None:
         """Who calls, by the header; what only reads may be called by this server's own pages, which have a cookie."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +15,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, event
 
 from jobsphere.store.connection import connect_writer
+
+FRESH = Path(__file__).with_name("fresh.json")
 
 
 class UnknownRevisionError(Exception):
@@ -43,6 +47,15 @@ def known_revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
 
 
+def fresh() -> str:
+    """The content of ``fresh.json``: the statements that make, of an empty file, what all migrations do."""
+    with tempfile.TemporaryDirectory() as folder:
+        to_head(path := Path(folder, "fresh.db"))
+        with closing(connect_writer(path)) as connection:
+            statements = [one for one in connection.iterdump() if "sqlite_sequence" not in one]
+    return json.dumps(statements[1:-1], indent=1) + "\n"  # without BEGIN and COMMIT
+
+
 def configuration() -> Config:
     """Where the migrations are."""
     config = Config()
@@ -63,3 +76,7 @@ def _transaction(path: Path) -> Generator[Connection]:
     with engine.begin() as connection:
         yield connection
     engine.dispose()
+
+
+if __name__ == "__main__":
+    FRESH.write_text(fresh())

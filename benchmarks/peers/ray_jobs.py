@@ -1,0 +1,52 @@
+"""Ray Jobs on one host: its rate of `true` jobs and the time to a first line. Run by uv, in a Python of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+JOBS = 4
+"""Each takes seconds."""
+
+
+def measured() -> dict[str, float] | None:
+    """``rate`` (jobs/s) and ``first_line`` (ms); None where Ray cannot be had."""
+    uv = Path(sys.executable).parent / "uv"
+    command = [uv, "run", "--no-project", "--quiet", "--isolated", "--with", "ray[default]>=2.40", "python", __file__]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def main() -> None:
+    import ray
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    with tempfile.TemporaryDirectory(prefix="jb-") as folder:
+        context = ray.init(include_dashboard=True, dashboard_port=0, num_cpus=2, log_to_driver=False, _temp_dir=folder)
+        client = JobSubmissionClient(f"http://{context.dashboard_url}")
+        ended = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
+
+        def settle(names: list[str]) -> None:
+            while not all(client.get_job_status(name) in ended for name in names):
+                time.sleep(0.02)
+
+        settle([client.submit_job(entrypoint="true")])
+        begin = time.perf_counter()
+        name = client.submit_job(entrypoint="echo first")
+        while "first" not in client.get_job_logs(name):
+            time.sleep(0.01)
+        first = (time.perf_counter() - begin) * 1000
+        settle([name])
+        begin = time.perf_counter()
+        settle([client.submit_job(entrypoint="true") for _ in range(JOBS)])
+        rate = JOBS / (time.perf_counter() - begin)
+        ray.shutdown()
+    print(json.dumps({"rate": rate, "first_line": first}))
+
+
+if __name__ == "__main__":
+    main()
