@@ -249,8 +249,9 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_the_setting_the_library_is_not_imported() -> None:
     code = (
-        "import sys, contextlib; from jobsphere.config import Settings; import jobsphere.wiring.server as s;"
-        "t = s.parts.tracer_of(Settings(), contextlib.AsyncExitStack()); assert t is s.parts.UNTRACED;"
+        "import sys, contextlib; from jobsphere.config import Settings; import jobsphere.wiring.server;"
+        "from jobsphere.wiring import parts;"
+        "t = parts.tracer_of(Settings(), contextlib.AsyncExitStack()); assert t is parts.UNTRACED;"
         "assert not [m for m in sys.modules if m.startswith('opentelemetry')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
