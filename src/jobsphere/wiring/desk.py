@@ -20,8 +20,8 @@ from jobsphere.api.codec import encode_job
 from jobsphere.api.errors import code_of
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
-from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk
+from jobsphere.config import load
 from jobsphere.domain.access_ports import AccountStore
 from jobsphere.domain.resource import Subject
 from jobsphere.runner.local import LocalRunner
@@ -37,6 +37,7 @@ from jobsphere.service.trail import begin
 from jobsphere.store.access import SqliteAccounts, SqliteAudit, SqliteTeams
 from jobsphere.store.sqlite import SqliteJobStore
 from jobsphere.system import RandomIds, SystemClock
+from jobsphere.wiring.blobs import blobs_of
 
 T = TypeVar("T")
 ORIGIN = "command line"
@@ -87,7 +88,8 @@ def dropping(store: SqliteJobStore, data_dir: Path) -> Callable[[str, Sequence[s
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
         runner = LocalRunner(data_dir, "", ())
         try:
-            data = JobData(store, LocalBlobStore(data_dir / "blobs"), runner, SystemClock())
+            blobs = blobs_of(load({"data_dir": data_dir}), data_dir, store)
+            data = JobData(store, blobs.store, runner, SystemClock())
             await drop_files(data, data_dir, project_id, attempts)
         finally:
             await runner.close()
