@@ -126,6 +126,19 @@ class Settings(BaseSettings):
     """How much disk built environments and the installers' caches may use, in GiB: unused ones go when it is more."""
     image_cache_gb: Annotated[float, Field(ge=0)] = 50
     """The same for container images that jobs pulled; images that came otherwise are not touched."""
+    blobs: Annotated[str, Field(pattern=r"^((s3|gs|az)://[^\s/?#@]+(/[^\s?#]*)?)?$")] = ""
+    """The bucket that files of jobs are kept in, s3://bucket/prefix (also gs:// and az://); by default the data
+    directory."""
+    blobs_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$")] = ""
+    """The URL of the service that has the bucket, as this server, its nodes and all clients reach it, unless it is the
+    provider's own."""
+    blobs_region: str = ""
+    """The region of the bucket."""
+    blobs_key_file: Path | None = None
+    """The TOML file with the keys for the bucket (access_key_id, secret_access_key); by default the variables
+    AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else what the machine's role has."""
+    blob_cache_gb: Annotated[float, Field(ge=0)] = 20
+    """How much disk copies of files from the bucket may use on a node, in GiB: those least lately used go first."""
     oidc_issuer: str = ""
     """The OpenID provider whose tokens are taken, by its issuer URL (https://…); empty for none."""
     oidc_audience: str = ""

@@ -39,6 +39,8 @@ class Point(StrEnum):
     BLOB_KEPT = "blob.kept"
     BLOB_FREED = "blob.freed"
     BLOBS_DROPPED = "blobs.dropped"
+    OBJECT_PUT = "object.put"
+    OBJECT_DELETED = "object.deleted"
     DATASET_SEALED = "dataset.sealed"
     DATASET_PLACED = "dataset.placed"
     DATASET_REMOVED = "dataset.removed"

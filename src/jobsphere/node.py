@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
+from jobsphere.blob.cache import used
 from jobsphere.blob.durable import set_aside
-from jobsphere.blob.paths import blob_path
+from jobsphere.blob.paths import BLOBS, BUCKET_VARIABLE, CACHE, blob_path
 from jobsphere.domain.errors import NotFoundError
 from jobsphere.domain.ports import EnvironmentBuilder
 from jobsphere.runner import spawner
+from jobsphere.runner.bench import Bench
+from jobsphere.runner.bringing import bring_inputs
 from jobsphere.runner.supervisor import Supervisor
 
 
@@ -33,14 +37,23 @@ def main(argv: list[str] | None = None) -> None:
     data = options.data_dir.resolve()
     volume = options.working_storage or data / "storage"
 
+    def blobs() -> Path:
+        """Where they are for this supervisor: of a bucket, the copies that are here."""
+        return data / (CACHE if BUCKET_VARIABLE in os.environ else BLOBS)
+
     def source(project_id: str, sha256: str) -> Path:
-        path = blob_path(data / "blobs", project_id, sha256)
+        path = blob_path(blobs(), project_id, sha256)
         if not path.is_file():
             raise NotFoundError("its bytes are not stored any more; create the job again to upload them")
         return path
 
     def condemn(project_id: str, sha256: str) -> None:
-        set_aside(data / "blobs", project_id, sha256)
+        set_aside(blobs(), project_id, sha256)
+
+    def bring(bench: Bench) -> None:
+        if BUCKET_VARIABLE in os.environ:
+            argv = [sys.executable, "-I", "-m", "jobsphere.blob.fetch", str(blobs())]
+            bring_inputs(bench, lambda project_id, sha256: used(blob_path(blobs(), project_id, sha256)), argv)
 
     def builder() -> EnvironmentBuilder:
         # A plain job never pays for it.
@@ -54,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
         return Keys.of_node(data, os.environ).box().open(project_id, sealed)
 
-    supervisor = Supervisor(source, builder, unseal, str(volume), condemn)
+    supervisor = Supervisor(source, builder, unseal, str(volume), condemn, bring)
     spawner.serve(str(data / "run"), supervisor.carry, options.idle, options.generation)
 
 

@@ -15,6 +15,8 @@ from jobsphere.domain.ports import BlobStore, FinishedFile
 class MemoryBlobStore:
     """Keeps the bytes in a dict; ``read`` writes them out below ``scratch``, because the port promises a path."""
 
+    far = False
+
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._held: dict[tuple[str, str], bytes] = {}
@@ -49,7 +51,7 @@ class MemoryBlobStore:
             raise CorruptedError("the file to be kept has another size than was recorded")
         self._held[key] = content
 
-    def read(self, project_id: str, sha256: str) -> Path:
+    async def read(self, project_id: str, sha256: str) -> Path:
         content = self._held.get(self._key(project_id, sha256))
         if content is None:
             raise NotFoundError("the project does not hold this file")
@@ -96,6 +98,7 @@ class FailingBlobStore:
     """Wraps a store; each call that changes something uses up the next of ``faults`` (None: this call works)."""
 
     def __init__(self, inner: BlobStore, faults: Iterable[Fault | None]) -> None:
+        self.far = inner.far
         self._inner = inner
         self._faults = list(faults)
 
@@ -111,8 +114,8 @@ class FailingBlobStore:
     async def adopt(self, project_id: str, files: Sequence[FinishedFile]) -> None:
         await self._break(lambda: self._inner.adopt(project_id, files))
 
-    def read(self, project_id: str, sha256: str) -> Path:
-        return self._inner.read(project_id, sha256)
+    async def read(self, project_id: str, sha256: str) -> Path:
+        return await self._inner.read(project_id, sha256)
 
     async def projects(self) -> Sequence[str]:
         return await self._inner.projects()

@@ -2,13 +2,17 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 from ports_blobs import FailingBlobStore, Fault, MemoryBlobStore
+from tests.integration.s3_server import BUCKET, Service, s3_service
 
+from jobsphere.blob.bucket import BucketBlobStore
 from jobsphere.blob.local import LocalBlobStore
+from jobsphere.blob.objects import PART_BYTES, Objects, Place
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError, UnavailableError
 from jobsphere.domain.ports import BlobStore, FinishedFile
 
@@ -38,26 +42,56 @@ async def all_wanted(hidden: set[str]) -> set[str]:
     return hidden
 
 
+async def no_projects() -> set[str]:
+    return set()
+
+
 MAKERS: dict[str, Callable[[Path], BlobStore]] = {
     "memory": MemoryBlobStore,
     "local": LocalBlobStore,
     "failing": lambda path: FailingBlobStore(LocalBlobStore(path), []),
+    "objects": lambda path: BucketBlobStore(Objects(MemoryStore()), path, no_projects),
 }
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with s3_service() as running:
+        yield running
+
+
+@pytest.fixture(params=[*MAKERS, "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return MAKERS[request.param](tmp_path / "blobs")
+    if request.param != "s3":
+        return MAKERS[request.param](tmp_path / "blobs")
+    service: Service = request.getfixturevalue("service")
+    options = {"endpoint": service.url, "region": "us-east-1"}
+    options |= {"access_key_id": service.access_key, "secret_access_key": service.secret_key}
+    place = Place("s3", BUCKET, sha(request.node.name.encode()), options)
+    return BucketBlobStore(place.open(), tmp_path / "cache", no_projects)
 
 
 async def test_bytes_come_back_read_only(store: BlobStore) -> None:
-    path = store.read(P, await put(store, CONTENT))
+    path = await store.read(P, await put(store, CONTENT))
     assert path.read_bytes() == CONTENT
     assert path.stat().st_mode & 0o777 == 0o444
 
 
 async def test_nothing_is_a_blob_too(store: BlobStore) -> None:
-    assert store.read(P, await put(store, b"")).read_bytes() == b""
+    assert (await store.read(P, await put(store, b""))).read_bytes() == b""
+
+
+async def test_what_travels_in_parts_comes_back(store: BlobStore, tmp_path: Path) -> None:
+    content = bytes(range(256)) * (PART_BYTES // 256) * 2 + b"and a bit"
+    await store.receive(P, sha(content), len(content), chunked(content, 1 << 20))
+    assert (await store.read(P, sha(content))).read_bytes() == content
+    file = tmp_path / "outbox"
+    file.write_bytes(content)
+    await store.adopt(Q, [FinishedFile(sha(content), len(content), file)])
+    assert (await store.read(Q, sha(content))).read_bytes() == content
+    with pytest.raises(InvalidArgumentError):
+        await store.receive(P, sha(b"other"), len(content), chunked(content, 1 << 20))
+    assert await store.missing(P, [sha(b"other")])
 
 
 async def test_missing_names_what_the_project_does_not_hold(store: BlobStore) -> None:
@@ -69,18 +103,18 @@ async def test_a_hash_does_not_open_the_bytes_of_another_project(store: BlobStor
     held = await put(store, CONTENT, P)
     assert await store.missing(Q, [held]) == {held}
     with pytest.raises(NotFoundError):
-        store.read(Q, held)
+        await store.read(Q, held)
 
 
 async def test_the_same_bytes_may_come_again(store: BlobStore) -> None:
     await put(store, CONTENT)
-    assert store.read(P, await put(store, CONTENT)).read_bytes() == CONTENT
+    assert (await store.read(P, await put(store, CONTENT))).read_bytes() == CONTENT
 
 
 async def test_the_same_bytes_may_come_at_once(store: BlobStore) -> None:
     content = CONTENT * 1000
     await asyncio.gather(*(put(store, content) for _ in range(5)))
-    assert store.read(P, sha(content)).read_bytes() == content
+    assert (await store.read(P, sha(content))).read_bytes() == content
 
 
 @pytest.mark.parametrize("sent", [CONTENT[:-1], CONTENT + b"x", b"S" + CONTENT[1:], b""])
@@ -100,13 +134,13 @@ async def test_a_refused_upload_leaves_the_blob_that_was_there(store: BlobStore)
     held = await put(store, CONTENT)
     with pytest.raises(InvalidArgumentError):
         await store.receive(P, held, len(CONTENT), chunked(b"x" * len(CONTENT)))
-    assert store.read(P, held).read_bytes() == CONTENT
+    assert (await store.read(P, held)).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("project", ["", ".", "..", "../" + P, "a/b", ".trash", "p\0", P + "\n", "x" * 65])
 async def test_a_project_that_is_no_id_is_refused(store: BlobStore, project: str) -> None:
     with pytest.raises(InvalidArgumentError):
-        store.read(project, sha(CONTENT))
+        await store.read(project, sha(CONTENT))
     with pytest.raises(InvalidArgumentError):
         await put(store, CONTENT, project)
 
@@ -114,7 +148,7 @@ async def test_a_project_that_is_no_id_is_refused(store: BlobStore, project: str
 @pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n", "/" + "a" * 63])
 async def test_a_name_that_is_no_hash_is_refused(store: BlobStore, name: str) -> None:
     with pytest.raises(InvalidArgumentError):
-        store.read(P, name)
+        await store.read(P, name)
     with pytest.raises(InvalidArgumentError):
         await store.missing(P, [name])
     with pytest.raises(InvalidArgumentError):
@@ -126,7 +160,7 @@ async def test_adopt_takes_over_a_file(store: BlobStore, tmp_path: Path) -> None
     file.write_bytes(CONTENT)
     await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
     file.unlink(missing_ok=True)
-    assert store.read(P, sha(CONTENT)).read_bytes() == CONTENT
+    assert (await store.read(P, sha(CONTENT))).read_bytes() == CONTENT
 
 
 async def test_adopt_may_be_repeated_with_and_without_the_file(store: BlobStore, tmp_path: Path) -> None:
@@ -136,7 +170,7 @@ async def test_adopt_may_be_repeated_with_and_without_the_file(store: BlobStore,
     await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
     file.unlink(missing_ok=True)
     await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), file)])
-    assert store.read(P, sha(CONTENT)).read_bytes() == CONTENT
+    assert (await store.read(P, sha(CONTENT))).read_bytes() == CONTENT
 
 
 async def test_adopt_of_what_is_nowhere_is_refused(store: BlobStore, tmp_path: Path) -> None:
@@ -176,7 +210,7 @@ async def test_remove_asks_while_the_blob_is_out_of_reach(store: BlobStore) -> N
 
     await store.remove(P, [held], wanted)
     assert asked == [({held}, {held})]
-    assert store.read(P, held).read_bytes() == CONTENT
+    assert (await store.read(P, held)).read_bytes() == CONTENT
 
 
 async def test_remove_puts_all_back_when_the_question_fails(store: BlobStore) -> None:
@@ -187,7 +221,7 @@ async def test_remove_puts_all_back_when_the_question_fails(store: BlobStore) ->
 
     with pytest.raises(UnavailableError):
         await store.remove(P, [held], broken)
-    assert store.read(P, held).read_bytes() == CONTENT
+    assert (await store.read(P, held)).read_bytes() == CONTENT
 
 
 async def test_remove_may_be_repeated(store: BlobStore) -> None:
@@ -201,7 +235,7 @@ async def test_remove_leaves_the_same_bytes_of_another_project(store: BlobStore)
     held = await put(store, CONTENT, P)
     await put(store, CONTENT, Q)
     await store.remove(P, [held], nothing_wanted)
-    assert store.read(Q, held).read_bytes() == CONTENT
+    assert (await store.read(Q, held)).read_bytes() == CONTENT
 
 
 async def test_an_upload_during_removal_stays(store: BlobStore) -> None:
@@ -212,7 +246,7 @@ async def test_an_upload_during_removal_stays(store: BlobStore) -> None:
         return set()
 
     await store.remove(P, [held], somebody_uploads_it_again)
-    assert store.read(P, held).read_bytes() == CONTENT
+    assert (await store.read(P, held)).read_bytes() == CONTENT
 
 
 async def test_a_project_that_is_gone_takes_its_bytes_along_and_nobody_elses(store: BlobStore) -> None:
@@ -223,7 +257,7 @@ async def test_a_project_that_is_gone_takes_its_bytes_along_and_nobody_elses(sto
     await store.drop(P)
     assert await store.missing(P, [held]) == {held}
     assert await store.projects() == [Q]
-    assert store.read(Q, held).read_bytes() == CONTENT
+    assert (await store.read(Q, held)).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("fault", Fault)

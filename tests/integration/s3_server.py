@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
 
 import boto3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
@@ -21,9 +27,10 @@ _MAY_READ = _MAY_ALL.replace('"s3:*"', '["s3:Get*", "s3:List*", "s3:Head*"]')
 
 
 class Gate:
-    """What objects pass on their way in."""
+    """What objects pass on their way in. ``away``: the service answers nothing that is of use."""
 
     def __init__(self) -> None:
+        self.away = threading.Event()
         self._open = threading.Event()
         self._open.set()
         self.waiting = threading.Event()
@@ -89,25 +96,82 @@ def _unguarded(url: str) -> Iterator[None]:
     _post(f"{url}/moto-api/reset-auth", b"0")
 
 
-def _guarded(app: Callable[..., Any], gate: Gate) -> Callable[..., Any]:
-    """Signatures are of a query whose every byte is quoted, however it was sent: moto takes it as it was sent."""
+def _guarded(app: Callable[..., Any], gate: Gate, keys: dict[str, str]) -> Callable[..., Any]:
+    """Signatures are of a query whose every byte is quoted, however it was sent: moto takes it as it was sent.
+
+    Those in a URL it cannot check at all: they are checked here, and such a request goes on with one in a header.
+    """
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        if gate.away.is_set():
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            return [b""]
         if environ["REQUEST_METHOD"] == "PUT":
             gate.pass_through()
-        pairs = (pair.partition("=") for pair in environ["QUERY_STRING"].split("&"))
-        environ["QUERY_STRING"] = "&".join(
-            f"{quote(unquote(k), safe='')}{equals}{quote(unquote(v), safe='')}" for k, equals, v in pairs
-        )
+        pairs = [pair.partition("=")[::2] for pair in environ["QUERY_STRING"].split("&") if pair]
+        query = {unquote(name): unquote(value) for name, value in pairs}
+        if "X-Amz-Signature" in query:
+            if why := _forged(environ, query, keys):
+                start_response("403 Forbidden", [("Content-Length", str(len(why)))])
+                return [why.encode()]
+            query = _sign(environ, query, keys)
+            environ["CONTENT_TYPE"] = "application/octet-stream"  # moto takes what some clients say for a form
+        environ["QUERY_STRING"] = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in query.items())
         return app(environ, start_response)
 
     return answer
 
 
+def _forged(environ: dict[str, Any], query: dict[str, str], keys: dict[str, str]) -> str:
+    """Why a signed URL is none: the signature of AWS, version 4, in a query."""
+    given = {name: value for name, value in query.items() if name != "X-Amz-Signature"}
+    key, day, region, service, kind = given["X-Amz-Credential"].split("/")
+    began = datetime.strptime(given["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    if datetime.now(UTC) > began + timedelta(seconds=int(given["X-Amz-Expires"])):
+        return "Request has expired"
+    if given["X-Amz-SignedHeaders"] != "host" or "HTTP_TRANSFER_ENCODING" in environ:
+        return "what clients send has no other header that could be signed, and a length"
+    text = "&".join(f"{_quoted(n)}={_quoted(v)}" for n, v in sorted(given.items()))
+    path, host = environ["RAW_URI"].partition("?")[0], environ["HTTP_HOST"]
+    canonical = "\n".join([environ["REQUEST_METHOD"], path, text, f"host:{host}", "", "host", "UNSIGNED-PAYLOAD"])
+    scope = "/".join([day, region, service, kind])
+    to_sign = "\n".join([given["X-Amz-Algorithm"], given["X-Amz-Date"], scope, _hex(canonical)])
+    secret = f"AWS4{keys.get(key, '')}".encode()
+    for part in (day, region, service, kind):
+        secret = hmac.digest(secret, part.encode(), "sha256")
+    right = hmac.digest(secret, to_sign.encode(), "sha256").hex()
+    return "" if key in keys and hmac.compare_digest(right, query["X-Amz-Signature"]) else "SignatureDoesNotMatch"
+
+
+def _sign(environ: dict[str, Any], query: dict[str, str], keys: dict[str, str]) -> dict[str, str]:
+    key = query["X-Amz-Credential"].partition("/")[0]
+    left = {name: value for name, value in query.items() if not name.startswith("X-Amz-")}
+    request = AWSRequest(
+        environ["REQUEST_METHOD"],
+        f"http://{environ['HTTP_HOST']}{environ['RAW_URI'].partition('?')[0]}",
+        headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"},
+        params=left,
+    )
+    request.context["payload_signing_enabled"] = False
+    S3SigV4Auth(Credentials(key, keys[key]), "s3", "us-east-1").add_auth(request)
+    for name, value in request.headers.items():
+        environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+    return left
+
+
+def _hex(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="-_.~")
+
+
 @contextmanager
 def s3_service() -> Iterator[Service]:
     gate = Gate()
-    app = _guarded(DomainDispatcherApplication(create_backend_app), gate)
+    known: dict[str, str] = {}
+    app = _guarded(DomainDispatcherApplication(create_backend_app), gate, known)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
@@ -119,6 +183,7 @@ def s3_service() -> Iterator[Service]:
             iam.put_user_policy(UserName="ann", PolicyName="all", PolicyDocument=_MAY_ALL)
             keys = iam.create_access_key(UserName="ann")["AccessKey"]
         access_key, secret_key = keys["AccessKeyId"], keys["SecretAccessKey"]
+        known[access_key] = secret_key
         client = _client("s3", url, access_key, secret_key)
         client.create_bucket(Bucket=BUCKET)
         yield Service(url, access_key, secret_key, client, gate)

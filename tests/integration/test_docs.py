@@ -156,7 +156,7 @@ def test_every_variable_is_told(site: Path) -> None:
     assert {name for name in found - settings - INNER if f"<code>{name}</code>" not in text} == set()
 
 
-INNER = {"JOBSPHERE_BUILD", "JOBSPHERE_CONDA_INPUT", "JOBSPHERE_ATTEMPT_ID"}
+INNER = {"JOBSPHERE_BUCKET", "JOBSPHERE_BUILD", "JOBSPHERE_CONDA_INPUT", "JOBSPHERE_ATTEMPT_ID"}
 """Variables by which parts of the server find each other."""
 
 

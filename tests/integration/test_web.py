@@ -135,7 +135,7 @@ async def test_a_chunked_upload_needs_no_length(web: Web) -> None:
 async def test_compressed_bytes_are_taken_as_they_travel(web: Web) -> None:
     async with web.client.put(web.url("PUT"), data=CONTENT, headers={"Content-Encoding": "gzip"}) as response:
         assert response.status == 200
-    assert web.store.read(P, hashlib.sha256(CONTENT).hexdigest()).read_bytes() == CONTENT
+    assert (await web.store.read(P, hashlib.sha256(CONTENT).hexdigest())).read_bytes() == CONTENT
 
 
 async def test_a_large_upload_needs_little_memory(web: Web) -> None:
@@ -155,7 +155,7 @@ async def test_a_large_upload_needs_little_memory(web: Web) -> None:
         tracemalloc.stop()
         assert response.status == 200
     assert peak < 16 * MIB
-    assert web.store.read(P, whole.hexdigest()).stat().st_size == 50 * MIB
+    assert (await web.store.read(P, whole.hexdigest())).stat().st_size == 50 * MIB
 
 
 @pytest.mark.fault("uploads cut in the middle and repeated")

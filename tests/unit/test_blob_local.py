@@ -118,7 +118,7 @@ async def test_only_uploads_that_nobody_carries_on_are_swept(tmp_path: Path) -> 
     assert len(files(tmp_path)) == 1
     go_on.set()
     await upload
-    assert store.read(P, SHA).read_bytes() == CONTENT
+    assert (await store.read(P, SHA)).read_bytes() == CONTENT
 
 
 async def test_adopting_links_instead_of_copying(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_adopting_links_instead_of_copying(tmp_path: Path) -> None:
     file.write_bytes(CONTENT)
     store = LocalBlobStore(tmp_path / "blobs")
     await store.adopt(P, [FinishedFile(SHA, len(CONTENT), file)])
-    assert store.read(P, SHA).samefile(file)
+    assert (await store.read(P, SHA)).samefile(file)
 
 
 async def test_adopting_copies_where_no_link_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,9 +138,9 @@ async def test_adopting_copies_where_no_link_can_be(tmp_path: Path, monkeypatch:
     store = LocalBlobStore(tmp_path / "blobs")
     monkeypatch.setattr("jobsphere.blob.local.os.link", refuse)
     await store.adopt(P, [FinishedFile(SHA, len(CONTENT), file)])
-    assert not store.read(P, SHA).samefile(file)
-    assert store.read(P, SHA).read_bytes() == CONTENT
-    assert store.read(P, SHA).stat().st_mode & 0o777 == 0o444
+    assert not (await store.read(P, SHA)).samefile(file)
+    assert (await store.read(P, SHA)).read_bytes() == CONTENT
+    assert (await store.read(P, SHA)).stat().st_mode & 0o777 == 0o444
     assert files(tmp_path / "blobs") == [f"{P}/{SHA[:2]}/{SHA}"]
 
 
@@ -154,7 +154,7 @@ async def crash_while_asking(root: Path) -> None:
 
 async def test_a_blob_left_out_of_reach_is_back_after_the_next_start(tmp_path: Path) -> None:
     await crash_while_asking(tmp_path)
-    assert LocalBlobStore(tmp_path).read(P, SHA).read_bytes() == CONTENT
+    assert (await LocalBlobStore(tmp_path).read(P, SHA)).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("somebody_wants_it", [True, False])
@@ -202,6 +202,6 @@ async def test_a_removed_blob_can_still_be_read_by_who_has_it_open(tmp_path: Pat
     async def nothing(_: set[str]) -> set[str]:
         return set()
 
-    with store.read(P, await put(store)).open("rb") as file:
+    with (await store.read(P, await put(store))).open("rb") as file:
         await store.remove(P, [SHA], nothing)
         assert file.read() == CONTENT

@@ -12,6 +12,7 @@ from tests.contract.ports_blobs import MemoryBlobStore, MemoryDiskBytes
 from tests.contract.ports_memory_runner import MemoryRunner
 
 from jobsphere.blob.datasets import LocalDatasets
+from jobsphere.blob.signing import ServerTransfers
 from jobsphere.domain.access_ports import TeamStore
 from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
 from jobsphere.domain.attempt import (
@@ -174,7 +175,7 @@ class World:
         self.runner = MemoryRunner(self.outbox)
         self.readers = Readers(self.clock, lambda: self.seconds)
         self.access = Access(self.store, self.teams, self.accounts, lambda: self.seconds)
-        self.artifacts = Artifacts(self.blobs, PlainSigner(), self.clock)
+        self.artifacts = Artifacts(self.blobs, ServerTransfers(PlainSigner()), self.clock)
         self.data = JobData(self.store, self.blobs, self.runner, self.clock)
         self.woken: list[str] = []
         self.resources = FailingResourceStore(MemoryResourceStore())

@@ -38,10 +38,15 @@ Total = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a backup is to be like. ``link``: hard links where that can be; ``passphrase``: None leaves the keys out."""
+    """What a backup is to be like.
+
+    ``link``: hard links where that can be; ``passphrase``: None leaves the keys out; ``blobs``: they are in the data
+    directory, and not in a bucket, which has to be kept by its own means.
+    """
 
     link: bool = False
     passphrase: str | None = None
+    blobs: bool = True
 
 
 def make_backup(data_dir: Path, target: Path, wanted: Wanted, total: Total, report: Report) -> Manifest:
@@ -126,7 +131,9 @@ class _Backup:
         lost = {
             f"blob {sha256} of project {project_id} is not there; jobs refer to it: {', '.join(jobs[:3])}"
             for (project_id, sha256), jobs in contents.references.items()
-            if not self._blob(project_id, sha256) and any(_needs_files(contents.jobs.get(id_)) for id_ in jobs)
+            if self.wanted.blobs
+            and not self._blob(project_id, sha256)
+            and any(_needs_files(contents.jobs.get(id_)) for id_ in jobs)
         }
         for project_id in contents.projects:
             self._tree(f"{layout.DISKS}/{project_id}")

@@ -122,8 +122,14 @@ def open_draft(path: Path) -> int:
     return fd
 
 
-def remove_abandoned(path: Path) -> None:
-    """Remove a draft whose maker is gone."""
+def remove_stale(folder: Path) -> None:
+    """Make the folder of drafts, or remove from it those whose makers are gone."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        _remove_abandoned(path)
+
+
+def _remove_abandoned(path: Path) -> None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

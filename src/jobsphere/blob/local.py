@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobsphere.blob.durable import make_directories, put_in_place
-from jobsphere.blob.incoming import READ_ONLY, Incoming, open_draft, remove_abandoned
+from jobsphere.blob.incoming import READ_ONLY, Incoming, open_draft, remove_stale
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
 from jobsphere.blob.usage import blob_bytes
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
@@ -44,13 +44,15 @@ class LocalBlobStore:
         root: Its directory; made if it is not there. To link finished files it must share a file system with them.
     """
 
+    far = False
+
     def __init__(self, root: Path) -> None:
         self._root = root
         self._removing = asyncio.Lock()
         self._sizes: dict[str, tuple[float, int]] = {}
         self._looking = asyncio.Lock()
         make_directories(root)
-        _remove_stale(root / INCOMING)
+        remove_stale(root / INCOMING)
         self._leftovers = self._bring_back_leftovers()
 
     async def missing(self, project_id: str, sha256s: Iterable[str]) -> set[str]:
@@ -88,7 +90,7 @@ class LocalBlobStore:
         """
         self._count(project_id, await asyncio.to_thread(self._adopt_all, project_id, files))
 
-    def read(self, project_id: str, sha256: str) -> Path:
+    async def read(self, project_id: str, sha256: str) -> Path:
         """The blob as a read-only file of this host.
 
         Raises:
@@ -169,7 +171,7 @@ class LocalBlobStore:
         return file.size_bytes
 
     def _link(self, target: Path, size_bytes: int, path: Path) -> None:
-        _check_file(path, size_bytes)
+        check_file(path, size_bytes)
         os.chmod(path, READ_ONLY)
         try:
             with durable(Point.BLOB_ADOPTED):
@@ -229,8 +231,13 @@ class LocalBlobStore:
         return found
 
 
-def _check_file(path: Path, size_bytes: int) -> None:
-    """The outbox is written by a supervisor, after a program that may have done anything: look before linking."""
+def check_file(path: Path, size_bytes: int) -> None:
+    """The outbox is written by a supervisor, after a program that may have done anything: look before taking it.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        InvalidArgumentError, CorruptedError: it is no regular file, or not of that size.
+    """
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise InvalidArgumentError("only a regular file can be kept", path=str(path))
@@ -248,9 +255,3 @@ def _move(source: Path, target: Path, point: Point) -> None:
     except FileNotFoundError:
         if source.exists():
             raise
-
-
-def _remove_stale(incoming: Path) -> None:
-    incoming.mkdir(exist_ok=True)
-    for path in incoming.iterdir():
-        remove_abandoned(path)

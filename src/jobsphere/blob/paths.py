@@ -7,6 +7,10 @@ from pathlib import Path
 
 from jobsphere.domain.errors import InvalidArgumentError
 
+BLOBS, CACHE = "blobs", "blob-cache"
+"""In the data directory: blobs, and copies of those that are in a bucket."""
+BUCKET_VARIABLE = "JOBSPHERE_BUCKET"
+"""By which a node is told of the bucket, keys and all: it travels in memory only."""
 INCOMING = ".incoming"
 TRASH = ".trash"
 CORRUPTED = ".corrupted"
@@ -35,9 +39,18 @@ def project_path(root: Path, project_id: str) -> Path:
     Raises:
         InvalidArgumentError: the id is not one.
     """
+    return root / checked_project(project_id)
+
+
+def checked_project(project_id: str) -> str:
+    """The id itself.
+
+    Raises:
+        InvalidArgumentError: it is not one; nothing that names another place gets past.
+    """
     if not _PROJECT.fullmatch(project_id):
         raise InvalidArgumentError("the project id must be letters, digits, '-' and '_', 64 at most")
-    return root / project_id
+    return project_id
 
 
 def checked_hash(sha256: str) -> str:

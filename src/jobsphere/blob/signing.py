@@ -6,12 +6,12 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
 from jobsphere.domain.errors import PermissionDeniedError
-from jobsphere.domain.ports import BlobGrant, Clock
+from jobsphere.domain.ports import BlobGrant, Clock, UrlSigner
 
 MIN_KEY_BYTES = 32
 _PATH = re.compile(r"/v1/blobs/([^/]+)/([0-9a-f]{64})")
@@ -72,6 +72,21 @@ class HmacUrlSigner:
             grant.name,
         ]
         return hmac.new(self._key, json.dumps(fields).encode(), hashlib.sha256).hexdigest()
+
+
+class ServerTransfers:
+    """The :class:`jobsphere.domain.blob_ports.Transfers` of a server that takes blobs in itself."""
+
+    def __init__(self, signer: UrlSigner) -> None:
+        self._signer = signer
+
+    async def urls(self, grants: Sequence[BlobGrant]) -> Sequence[str]:
+        """URLs that lead to this server."""
+        return [self._signer.sign(grant) for grant in grants]
+
+    async def take_in(self, project_id: str, sizes: Mapping[str, int]) -> Mapping[str, str]:  # noqa: ARG002 - as the port has it
+        """What has come is a blob already."""
+        return dict.fromkeys(sizes, "")
 
 
 def _read(path: str, query: Mapping[str, str]) -> BlobGrant | None:

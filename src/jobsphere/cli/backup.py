@@ -63,6 +63,7 @@ def backup(
     json_
         Print what was backed up as JSON.
     """
+    from jobsphere import config
     from jobsphere.backup.making import Wanted, make_backup
     from jobsphere.store.schema import HEAD
     from jobsphere.wiring import desk
@@ -74,14 +75,17 @@ def backup(
         "no backup was made",
         "stop the server, make the database's by pg_dump, and copy the data directory, which has the files",
     )
+    bucket = config.load({"data_dir": folder}).blobs
     passphrase = _new_passphrase(passphrase_file) if with_keys or passphrase_file else None
     with _progress("Backing up", quiet=json_) as (total, report):
-        made = make_backup(folder, target, Wanted(hard_links, passphrase), total, report)
+        made = make_backup(folder, target, Wanted(hard_links, passphrase, not bucket), total, report)
     if made.schema == HEAD:
         asyncio.run(desk.change(folder, "jobsphere backup", [("target", target.name)], _nothing))
     _tell(made, f"Backed up to {target}", as_json=json_)
     if not json_:
         print(_keys_of(folder, made), file=sys.stderr)  # noqa: T201
+        if bucket:
+            print(f"Files of jobs are not in it: they are in {bucket}.", file=sys.stderr)  # noqa: T201
     if made.problems:
         raise CorruptedError("the backup is complete but for what was lost before; see above, and `jobsphere doctor`")
 

@@ -30,6 +30,12 @@ _REPAIR = "stop the server and run `jobsphere doctor --repair`"
 
 def blobs(known: Known) -> Iterator[Finding]:
     """What jobs refer to is there, and what is there has its hash."""
+    if known.look.settings.blobs:
+        text = (
+            f"files of jobs are in {known.look.settings.blobs}: they are verified when a job reads them, and not here"
+        )
+        yield Finding(text, "see that the bucket keeps what it has (versions, a copy elsewhere)", Level.NOTE)
+        return
     root, contents = known.look.data_dir / "blobs", known.contents
     for (project_id, sha256), ids in contents.references.items():
         job_ids = [id_ for id_ in ids if id_ in contents.jobs and contents.jobs[id_].status is not JobStatus.CREATING]

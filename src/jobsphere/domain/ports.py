@@ -190,6 +190,9 @@ class FinishedFile:
 class BlobStore(Protocol):
     """Bytes by project and SHA-256. One project's hash never opens another's bytes."""
 
+    far: bool
+    """Whether they are elsewhere: to adopt a file takes its time then, and is worth a status of its own."""
+
     async def missing(self, project_id: str, sha256s: Iterable[str]) -> set[str]:
         """Those of the hashes whose bytes the project does not hold."""
         ...
@@ -217,7 +220,7 @@ class BlobStore(Protocol):
         """
         ...
 
-    def read(self, project_id: str, sha256: str) -> Path:
+    async def read(self, project_id: str, sha256: str) -> Path:
         """The blob as a read-only file of this host.
 
         Raises:

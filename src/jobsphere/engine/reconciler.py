@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
@@ -167,6 +168,8 @@ class Reconciler:
 
     async def _advance(self, job: Job, attempt: Attempt, seen: Observation) -> None:
         if seen.collected is not None:
+            if self._blobs.far:
+                job = await self._apply(job, list(events_of(job, replace(seen, collected=None)))) or job
             await self._commit(job, attempt, seen.collected)
             if job.status is not JobStatus.CANCELLING:
                 await self._products.make(job, attempt, seen.collected)

@@ -23,11 +23,3 @@ async def keep_up(work: Callable[[], Awaitable[object]], interval_s: float) -> N
         except (OSError, JobsphereError) as e:
             log.error("upkeep could not be done", reason=str(e))
         await asyncio.sleep(interval_s)
-
-
-async def clean_up(work: Callable[[], Awaitable[None]]) -> None:
-    """Do ``work`` once; what it cannot do is logged, and left to the next start."""
-    try:
-        await work()
-    except (OSError, JobsphereError) as e:
-        log.error("what a crash may have left could not all be removed", reason=str(e))

@@ -15,6 +15,7 @@ from jobsphere.domain.limits import human_size
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
 from jobsphere.runner import cgroups, sandbox
 from jobsphere.runner.bench import Bench, StepError, StoppedError
+from jobsphere.runner.bringing import Bring
 from jobsphere.runner.build_fence import BuildBench
 from jobsphere.runner.collecting import collect
 from jobsphere.runner.confinement import Confinement, Unconfined
@@ -44,6 +45,7 @@ class Supervisor:
     Args:
         source: Where the bytes of ``(project_id, sha256)`` are on this host; raises NotFoundError.
         set_aside: Told of such bytes that are other ones than their hash says.
+        bring: Sees to it first that they are on this host.
         builder: Makes the builder of environments; called only for a plan that has one.
         unseal: Opens the sealed secret of a project; raises JobsphereError.
         volume: The folder that extended working storage lies in.
@@ -56,9 +58,11 @@ class Supervisor:
         unseal: Unseal = no_secrets,
         volume: str = "",
         set_aside: SetAside = lambda _, __: None,
+        bring: Bring = lambda _: None,
     ) -> None:
         self._source = source
         self._set_aside = set_aside
+        self._bring = bring
         self._builder = builder
         self._unseal = unseal
         self._volume = volume
@@ -105,6 +109,7 @@ class Supervisor:
         try:
             bench.check()
             open_storage(bench, self._volume)
+            self._bring(bench)
             stage_inputs(bench, self._source, self._set_aside)
             make_output_folders(bench)
             make_dataset_folders(bench)

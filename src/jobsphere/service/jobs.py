@@ -125,7 +125,7 @@ class Jobs:
         Raises:
             NotFoundError: no such job.
             FailedPreconditionError: inputs are missing (named), or the job was cancelled before it was executed.
-            ResourceExhaustedError: as many jobs of the project wait as may.
+            ResourceExhaustedError: as many jobs of the project wait as may, or its inputs are too much for it.
             UnavailableError: the server is about to stop.
         """
         job = await self._owned(who, job_id, Action.JOB_EXECUTE)
@@ -141,7 +141,7 @@ class Jobs:
                 stored = await self._store.update_job(new, job, operation)
             if stored:
                 self._after(new, effects)
-                return self.operations.describe(operation, new, done=False)
+                return await self.operations.describe(operation, new, done=False)
             job = await self._store.get_job(job_id)
         if not job.operation_id:
             raise FailedPreconditionError("the job was cancelled before it was executed; create or fork a new one")
@@ -191,7 +191,7 @@ class Jobs:
         if not files:
             return ()
         require_data(job)
-        return self._artifacts.downloads(job.project_id, [own_file(job, f) for f in files])
+        return await self._artifacts.downloads(job.project_id, [own_file(job, f) for f in files])
 
     async def delete(self, who: Subject, job_id: str) -> Operation:
         """Delete an ended job with its data.

@@ -90,7 +90,7 @@ class Operations:
             resource = await self._resource(who, operation)
             return OperationStatus(operation, operation.created_at, done=True, resource=resource)
         job = await self._store.get_job(operation.job_id)
-        return self.describe(operation, job, done=job.status.terminal and await self._log_is_read(job))
+        return await self.describe(operation, job, done=job.status.terminal and await self._log_is_read(job))
 
     async def cancel(self, who: Subject, operation_id: str) -> OperationStatus:
         """Cancel what the operation stands for, at once.
@@ -106,13 +106,13 @@ class Operations:
         await self._cancel(who, operation.job_id, "its operation was cancelled", False)
         return await self.get(who, operation_id)
 
-    def describe(self, operation: Operation, job: Job, done: bool) -> OperationStatus:
+    async def describe(self, operation: Operation, job: Job, done: bool) -> OperationStatus:
         """The status of an Execute operation whose job is ``job``."""
         modified = job.finished_at or (job.progress.at if job.progress else operation.created_at)
         if not done:
             return OperationStatus(operation, modified, done=False, job=job)
         files = () if job.data_cleared else job.artifacts.outputs
-        outputs = self._artifacts.downloads(job.project_id, files)
+        outputs = await self._artifacts.downloads(job.project_id, files)
         return OperationStatus(operation, modified, done=True, job=job, outputs=outputs, error=_error(job))
 
     async def _require(self, who: Subject, operation: Operation, action: Action) -> None:

@@ -64,7 +64,7 @@ class Blobs:
         """Give a blob, or a range of it; ``HEAD`` with the URL for ``GET`` tells its size."""
         method = "GET" if request.method == "HEAD" else request.method
         grant = self._signer.verify(method, request.path, request.query)
-        path = self._blobs.read(grant.project_id, grant.sha256)
+        path = await self._blobs.read(grant.project_id, grant.sha256)
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Disposition": _disposition(grant.name or grant.sha256),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
-from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
 from jobsphere.domain.capacity import InstanceTypes
@@ -22,6 +21,7 @@ from jobsphere.secretbox import Keys
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring import parts
+from jobsphere.wiring.blobs import BlobParts, Blobs, blobs_of
 from jobsphere.wiring.database import open_store
 from jobsphere.wiring.keys import secret_key
 
@@ -35,13 +35,18 @@ class Adapters:
     meter: Metrics
     tracer: Tracer
     store: SqlJobStore
-    blobs: LocalBlobStore
+    blob_parts: BlobParts
     runner: LocalRunner
     signer: HmacUrlSigner
     dataset_files: LocalDatasets
     keys: Keys
     key: bytes
     types: InstanceTypes
+
+    @property
+    def blobs(self) -> Blobs:
+        """Where files of jobs are."""
+        return self.blob_parts.store
 
 
 async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack: AsyncExitStack) -> Adapters:
@@ -61,7 +66,9 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     command = parts.node_command(data_dir, settings, volume)
     generation = generation_of(command)
     command += ["--generation", generation]
-    runner = LocalRunner(data_dir, platform.node() or "local", command, keys.for_node(), generation)
+    blobs = blobs_of(settings, data_dir, store)
+    told = keys.for_node() | blobs.for_node
+    runner = LocalRunner(data_dir, platform.node() or "local", command, told, generation)
     stack.push_async_callback(runner.close)
     return Adapters(
         clock,
@@ -69,7 +76,7 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         meter,
         tracer,
         store,
-        LocalBlobStore(data_dir / "blobs"),
+        blobs,
         runner,
         HmacUrlSigner(key, http_url, clock),
         LocalDatasets(data_dir / DATASETS),

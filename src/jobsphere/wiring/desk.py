@@ -19,7 +19,6 @@ from typing import TypeVar
 from jobsphere.api.errors import code_of
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
-from jobsphere.blob.local import LocalBlobStore
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
 from jobsphere.domain.access_ports import AccountStore
@@ -37,6 +36,7 @@ from jobsphere.service.trail import begin
 from jobsphere.store.access import SqlAccounts, SqlAudit, SqlTeams
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
+from jobsphere.wiring.blobs import blobs_of
 from jobsphere.wiring.database import open_store
 
 T = TypeVar("T")
@@ -88,7 +88,8 @@ def dropping(store: SqlJobStore, data_dir: Path) -> Callable[[str, Sequence[str]
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
         runner = LocalRunner(data_dir, "", ())
         try:
-            data = JobData(store, LocalBlobStore(data_dir / "blobs"), runner, SystemClock())
+            blobs = blobs_of(load({"data_dir": data_dir}), data_dir, store)
+            data = JobData(store, blobs.store, runner, SystemClock())
             await drop_files(data, data_dir, project_id, attempts)
         finally:
             await runner.close()

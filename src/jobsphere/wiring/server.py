@@ -23,7 +23,7 @@ from jobsphere.blob.project_disk import remove_disks
 from jobsphere.config import Settings
 from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.engine.engine import Engine
-from jobsphere.engine.upkeep import clean_up, keep_up
+from jobsphere.engine.upkeep import keep_up
 from jobsphere.metrics import CONTENT_TYPE, NodeGauges
 from jobsphere.private import keep_private
 from jobsphere.runner import cgroups
@@ -33,6 +33,7 @@ from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring.adapters import Adapters, open_adapters
+from jobsphere.wiring.blobs import SWEEP_S
 from jobsphere.wiring.database import take_turn
 from jobsphere.wiring.desk import local_subject
 from jobsphere.wiring.environments import keep_environments, keep_images
@@ -121,6 +122,7 @@ class Server:
     async def _start_engine(self, data_dir: Path, adapters: Adapters, cases: UseCases) -> None:
         """From here on jobs move; what was left over is removed, at once or by and by."""
         settings = self._settings
+        await adapters.blob_parts.claim()
         await cases.services.datasets.sweep()
         remove_disks(data_dir, {project.id for project in await adapters.store.list_projects()})
         await take_turn(adapters.store, self._stack)
@@ -131,7 +133,8 @@ class Server:
         upkeep = [
             keep_up(lambda: asyncio.to_thread(keep_environments, data_dir, settings), _UPKEEP_S),
             keep_up(lambda: asyncio.to_thread(keep_images, data_dir, settings), _UPKEEP_S),
-            clean_up(cases.data.sweep),
+            keep_up(lambda: asyncio.to_thread(adapters.blob_parts.trim), _UPKEEP_S),
+            keep_up(lambda: adapters.blob_parts.sweep(cases.data), SWEEP_S),
         ]
         if (days := settings.audit_days) is not None:
             upkeep.append(keep_up(lambda: cases.desk.audit.expire(days), _EXPIRY_S))

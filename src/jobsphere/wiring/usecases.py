@@ -80,7 +80,7 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
     )
     jobs = Jobs(
         store,
-        Artifacts(blobs, adapters.signer, clock),
+        Artifacts(blobs, adapters.blob_parts.transfers(adapters.signer, clock, quotas, data), clock),
         data,
         desk.access,
         changes,
