@@ -28,6 +28,7 @@ MAY_STAY = re.compile(
     rf"|blobs/{_ID}/[0-9a-f]{{2}}/{_HASH}"
     rf"|ended/{_ID}-1/(plan\.json|lock|claim|started|exit|collected|step|stop|logs)"
     rf"|environments/({_HASH}(/.*|\.ready|\.lock|\.use|\.requirements)?|builds\.lock)|cache/.*"
+    r"|images/([0-9a-f]{32}\.(use|json)|pulls\.lock)"
     rf"|datasets/{_ID}/{_ID}/.*|disks/.*"
 )
 """All files that may be in a data directory in which nothing is under way."""
@@ -163,7 +164,8 @@ class Place(LiveServer):
         found += [str(p) for p in self.data_dir.glob("blobs/.incoming/*")]
         environments = self.data_dir / "environments"
         found += [f"{p} is not complete" for p in environments.glob("*") if p.is_dir() and not _is_ready(p)]
-        locks = [*environments.glob("*.lock"), *environments.glob("*.use"), *self.data_dir.glob("ended/*/lock")]
+        locks = [*environments.glob("*.lock"), *environments.glob("*.use")]
+        locks += [*self.data_dir.glob("images/*.use"), *self.data_dir.glob("ended/*/lock")]
         found += [f"{p} is locked" for p in locks if p.exists() and _is_locked(p)]
         return [what for what in found if what not in self._known]
 

@@ -71,4 +71,4 @@ async def test_more_than_the_project_may_have_is_refused_with_the_figures(web: W
     assert (await web.put())[0] == 200
     status, text = await web.put(b"x")
     assert status == 507
-    assert "10 B are stored, 1 B more would be, 10 B may be" in text
+    assert "10 B are stored (10 B in files of jobs), 1 B more would be, 10 B may be" in text

@@ -45,6 +45,8 @@ from jobsphere.domain.ports import FinishedFile
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 INCOMING_OBJECTS = "incoming"
 _BLOBS, _OWNER, _GONE, _DAMAGED = "blobs", "owner.json", ".gone", ".damaged"
+_LOOKS = 5
+"""A copy may go between the look and the reading of it so many times: each takes a removal that was refused."""
 _LOOK_AGAIN_S = 60.0
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -241,8 +243,18 @@ class BucketBlobStore:
                 raise CorruptedError(text, path=str(file.path)) from error
 
     async def _fetch(self, project_id: str, sha256: str, path: Path) -> None:
-        damaged = False
-        for copy in await self._readable(project_id, sha256):
+        """From any of its copies. One that went meanwhile had another put in its place before: that is looked for."""
+        for _ in range(_LOOKS):
+            if not await self._fetched(project_id, sha256, path):
+                break
+            if path.exists():
+                return
+        raise NotFoundError("its bytes are not stored any more; create the job again to upload them")
+
+    async def _fetched(self, project_id: str, sha256: str, path: Path) -> bool:
+        """Bring it from one of the copies that are there now; False if there was none."""
+        damaged, copies = False, await self._readable(project_id, sha256)
+        for copy in copies:
             incoming = Incoming(self._cache / INCOMING / secrets.token_hex(16), sha256, copy.size_bytes)
             try:
                 await asyncio.to_thread(incoming.open)
@@ -255,12 +267,12 @@ class BucketBlobStore:
                 damaged = True
                 await self._objects.put(copy.key + _DAMAGED, b"")
             else:
-                return
+                return True
             finally:
                 await asyncio.shield(asyncio.to_thread(incoming.discard))
         if damaged:
             raise CorruptedError("its bytes in the bucket are not what they were; create the job again to upload them")
-        raise NotFoundError("its bytes are not stored any more; create the job again to upload them")
+        return bool(copies)
 
     async def _settle(self, project_id: str, copies: list[Copy], keep: set[str]) -> None:
         go = [copy for copy in copies if copy.sha256 not in keep]
