@@ -13,6 +13,7 @@ from benchmarks.figures import Figure
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PICTURE = DOCS / "performance.md", DOCS / "images" / "performance.svg"
+_SHOWN = f"\n![How far each figure is from its target](images/{PICTURE.name})\n\n"
 MARK = "<!-- below: written by `make bench` -->\n"
 
 
@@ -29,7 +30,7 @@ def write(results: Mapping[str, Result]) -> None:
     """Replace the measured part of the page, and its picture."""
     written, mark, _ = PAGE.read_text().partition(MARK)
     assert mark, f"{PAGE} has lost the line {MARK!r}"
-    PAGE.write_text(written + mark + "\n" + "\n".join(_section(name, result) for name, result in results.items()))
+    PAGE.write_text(written + mark + _SHOWN + "\n".join(_section(name, result) for name, result in results.items()))
     _draw([f for result in results.values() for f in result.figures if f.margin is not None])
 
 
