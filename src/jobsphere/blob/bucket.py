@@ -28,6 +28,7 @@ from typing import TypeVar, cast
 
 import structlog
 
+from jobsphere.blob.cache import used
 from jobsphere.blob.durable import make_directories
 from jobsphere.blob.incoming import Incoming, remove_stale
 from jobsphere.blob.local import check_file
@@ -163,9 +164,7 @@ class BucketBlobStore:
             CorruptedError: what the bucket holds are other bytes; the project does not hold it any more.
         """
         path = blob_path(self._cache, project_id, sha256)
-        try:
-            os.utime(path)  # it is in use: see cache.py
-        except FileNotFoundError:
+        if not used(path):
             await self._fetch(project_id, sha256, path)
         return path
 
@@ -245,17 +244,18 @@ class BucketBlobStore:
     async def _fetch(self, project_id: str, sha256: str, path: Path) -> None:
         """From any of its copies. One that went meanwhile had another put in its place before: that is looked for."""
         for _ in range(_LOOKS):
-            if not await self._fetched(project_id, sha256, path):
+            copies = await self._readable(project_id, sha256)
+            if not copies:
                 break
-            if path.exists():
+            if await self._fetched(copies, path):
                 return
         raise NotFoundError("its bytes are not stored any more; create the job again to upload them")
 
-    async def _fetched(self, project_id: str, sha256: str, path: Path) -> bool:
-        """Bring it from one of the copies that are there now; False if there was none."""
-        damaged, copies = False, await self._readable(project_id, sha256)
+    async def _fetched(self, copies: Iterable[Copy], path: Path) -> bool:
+        """Bring a blob from the first of its copies that can be read; False if all of them are gone."""
+        damaged = False
         for copy in copies:
-            incoming = Incoming(self._cache / INCOMING / secrets.token_hex(16), sha256, copy.size_bytes)
+            incoming = Incoming(self._cache / INCOMING / secrets.token_hex(16), copy.sha256, copy.size_bytes)
             try:
                 await asyncio.to_thread(incoming.open)
                 async with aclosing(self._objects.read(copy.key, copy.size_bytes)) as chunks:
@@ -272,7 +272,7 @@ class BucketBlobStore:
                 await asyncio.shield(asyncio.to_thread(incoming.discard))
         if damaged:
             raise CorruptedError("its bytes in the bucket are not what they were; create the job again to upload them")
-        return bool(copies)
+        return False
 
     async def _settle(self, project_id: str, copies: list[Copy], keep: set[str]) -> None:
         go = [copy for copy in copies if copy.sha256 not in keep]

@@ -12,7 +12,8 @@ _IN_USE_S = 3600.0
 
 def trim(cache: Path, budget_bytes: int) -> int:
     """Remove copies, those least lately used first, until the budget holds the others; how many bytes went."""
-    found = sorted((path.lstat().st_mtime, path.lstat().st_size, path) for path in cache.glob("*/??/*"))
+    looked_at = [(path.lstat(), path) for path in cache.glob("*/??/*")]
+    found = sorted((status.st_mtime, status.st_size, path) for status, path in looked_at)
     total, before, freed = sum(size for _, size, _ in found), time.time() - _IN_USE_S, 0
     for used_at, size, path in found:
         if total - freed <= budget_bytes or used_at > before:

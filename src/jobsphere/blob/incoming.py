@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator, Generator, Sequence
@@ -13,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobsphere.blob.durable import put_in_place
-from jobsphere.domain.errors import InvalidArgumentError, ResourceExhaustedError
+from jobsphere.blob.promised import Promised
+from jobsphere.domain.errors import ResourceExhaustedError
 from jobsphere.domain.limits import human_size
 from jobsphere.durable import Point, durable
 
@@ -30,10 +30,7 @@ class Incoming:
 
     def __init__(self, path: Path, sha256: str, size_bytes: int) -> None:
         self._path = path
-        self._sha256 = sha256
-        self._size_bytes = size_bytes
-        self._received = 0
-        self._hash = hashlib.sha256()
+        self._promised = Promised(sha256, size_bytes)
         self._lock = threading.Lock()
         self._fd = -1
 
@@ -43,10 +40,10 @@ class Incoming:
         Raises:
             ResourceExhaustedError: the disk has no room for as many bytes as are promised.
         """
-        free = _free_bytes(self._path.parent)
-        if self._size_bytes > free:
+        free, size = _free_bytes(self._path.parent), self._promised.size_bytes
+        if size > free:
             raise ResourceExhaustedError(
-                f"the server's disk has {human_size(free)} left, and the file has {human_size(self._size_bytes)}; "
+                f"the server's disk has {human_size(free)} left, and the file has {human_size(size)}; "
                 "free some data, e.g. of old jobs, and try again"
             )
         with _room():
@@ -64,7 +61,7 @@ class Incoming:
         writing: list[asyncio.Future[None]] = []
         try:
             async for chunk in chunks:
-                self._count(len(chunk))
+                self._promised.count(len(chunk))
                 batch.append(chunk)
                 gathered += len(chunk)
                 if gathered >= BATCH_BYTES:
@@ -83,10 +80,7 @@ class Incoming:
         Raises:
             InvalidArgumentError: the bytes are not of the promised size or hash.
         """
-        if self._received != self._size_bytes:
-            raise InvalidArgumentError(f"{self._received} bytes came, while {self._size_bytes} were announced")
-        if self._hash.hexdigest() != self._sha256:
-            raise InvalidArgumentError("the bytes do not have the announced SHA-256; did the file change meanwhile?")
+        self._promised.check()
         with self._lock, _room():
             os.fchmod(self._fd, READ_ONLY)
             with durable(Point.BLOB_RECEIVED):
@@ -101,17 +95,12 @@ class Incoming:
                 self._fd = -1
             self._path.unlink(missing_ok=True)
 
-    def _count(self, n: int) -> None:
-        self._received += n
-        if self._received > self._size_bytes:
-            raise InvalidArgumentError(f"more bytes came than the {self._size_bytes} that were announced")
-
     def _write(self, batch: Sequence[bytes]) -> None:
         with self._lock, _room():
             for chunk in batch:
                 if self._fd < 0:
                     return
-                self._hash.update(chunk)
+                self._promised.hash(chunk)
                 _write_all(self._fd, chunk)
 
 

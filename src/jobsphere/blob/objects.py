@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import hashlib
 import json
 import re
 import time
@@ -29,7 +28,8 @@ from obstore.exceptions import (
 )
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
+from jobsphere.blob.promised import Promised
+from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.durable import Point, durable
 
 PART_BYTES = 8 << 20
@@ -218,20 +218,15 @@ class Objects:
 
 async def _verified(chunks: AsyncIterator[bytes], sha256: str, size_bytes: int) -> AsyncGenerator[bytes]:
     """The bytes in parts of one size; the last part comes only if all of them are the announced ones."""
-    digest, received, gathered = hashlib.sha256(), 0, bytearray()
+    promised, gathered = Promised(sha256, size_bytes), bytearray()
     async for chunk in chunks:
-        received += len(chunk)
-        if received > size_bytes:
-            raise InvalidArgumentError(f"more bytes came than the {size_bytes} that were announced")
-        await asyncio.to_thread(digest.update, chunk) if len(chunk) > 1 << 20 else digest.update(chunk)
+        promised.count(len(chunk))
+        await asyncio.to_thread(promised.hash, chunk) if len(chunk) > 1 << 20 else promised.hash(chunk)
         gathered += chunk
         while len(gathered) > PART_BYTES:
             yield bytes(gathered[:PART_BYTES])
             del gathered[:PART_BYTES]
-    if received != size_bytes:
-        raise InvalidArgumentError(f"{received} bytes came, while {size_bytes} were announced")
-    if digest.hexdigest() != sha256:
-        raise InvalidArgumentError("the bytes do not have the announced SHA-256; did the file change meanwhile?")
+    promised.check()
     yield bytes(gathered)
 
 
