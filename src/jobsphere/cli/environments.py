@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from jobsphere.cli.listing import show_all
 from jobsphere.cli.options import DataDir, Json, data_dir_of
 from jobsphere.domain.limits import human_size
-from jobsphere.domain.text import one_line
 from jobsphere.environments.eviction import StoredEnvironment
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 app = App(name="environments", help="List and remove the environments that were built for jobs.")
 
@@ -64,12 +60,8 @@ def prune(
 
 
 def _show(environments: Sequence[StoredEnvironment], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([_fields(e) for e in environments], indent=2))  # noqa: T201
-    else:
-        from rich.console import Console
-
-        Console().print(_table(environments))
+    columns = ("Environment", "What", "Size", "Last used (UTC)", "Built in", "In use")
+    show_all(environments, _fields, columns, _row, as_json=as_json)
 
 
 def _fields(environment: StoredEnvironment) -> dict[str, object]:
@@ -84,13 +76,7 @@ def _fields(environment: StoredEnvironment) -> dict[str, object]:
     }
 
 
-def _table(environments: Sequence[StoredEnvironment]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("Environment", "What", "Size", "Last used (UTC)", "Built in", "In use")
-    for e in environments:
-        used, built = f"{e.last_used:%Y-%m-%d %H:%M}", f"{e.build_seconds:.1f} s"
-        what = Text(one_line(e.what))
-        table.add_row(e.fingerprint[:12], what, human_size(e.size_bytes), used, built, "yes" if e.in_use else "no")
-    return table
+def _row(environment: StoredEnvironment) -> tuple[str, ...]:
+    e = environment
+    used, built = f"{e.last_used:%Y-%m-%d %H:%M}", f"{e.build_seconds:.1f} s"
+    return e.fingerprint[:12], e.what, human_size(e.size_bytes), used, built, "yes" if e.in_use else "no"
