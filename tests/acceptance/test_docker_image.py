@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tests.acceptance.jobfiles import execute, run_dir, write_job
 from tests.commands import jobsphere
 from tests.grpc_client import Api
 from tests.integration.bench import Index, serving
-from tests.integration.containers import PASSWORD, PYTHON, TINY, USER, Podman, missing, podman_in, registry_in
+from tests.integration.containers import PASSWORD, PYTHON, TINY, USER, Podman, podman_in, registry_in
 from tests.live import live_server, wait_for
 
 QUIET = {"no_proxy": "127.0.0.1", "UV_PYTHON_DOWNLOADS": "never"}
@@ -25,9 +24,6 @@ QUIET = {"no_proxy": "127.0.0.1", "UV_PYTHON_DOWNLOADS": "never"}
 
 @pytest.fixture
 def podman(tmp_path: Path) -> Iterator[Podman]:
-    lacking = missing()
-    if lacking and "CI" not in os.environ:
-        pytest.skip(f"not installed: {', '.join(lacking)}")
     with podman_in(tmp_path / "podman") as opened:
         yield opened
         assert opened.containers() == []

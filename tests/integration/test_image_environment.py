@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from bench import Index, make_source, serving
 from channels import VERSION, Channel
-from containers import GLIBC, INTERPRETER, PYTHON, TINY, Podman, add_python, missing, podman_in
+from containers import GLIBC, INTERPRETER, PYTHON, TINY, Podman, add_python, podman_in
 from supervisors import Node, open_node, until
 
 from jobsphere.domain.attempt import SYSTEM_LOG, EndReason, ImagePlan, LogStream, Observation, StopOrder
@@ -37,9 +37,6 @@ SHOW = 'python -c "import sys, alpha; print(alpha.version, sys.prefix)"'
 
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    lacking = missing()
-    if lacking and "CI" not in os.environ:
-        pytest.skip(f"not installed: {', '.join(lacking)}")
     with podman_in(tmp_path_factory.mktemp("podman")) as opened:
         opened.make_glibc()
         opened.make_glibc(PYTHON, python="usr/local")

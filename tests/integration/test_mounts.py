@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from containers import TINY, missing, podman_in
+from containers import TINY, podman_in
 from supervisors import Node, open_node
 
 from jobsphere.domain.attempt import ImagePlan, Mount, SandboxPlan
@@ -30,19 +30,14 @@ def mount(tmp_path: Path) -> Mount:
     return Mount(str(source), "datasets/one", ("A", "B"), "WHERE")
 
 
-def skip_without(lacking: object) -> None:
-    if lacking and "CI" not in os.environ:
-        pytest.skip(str(lacking))
-
-
 async def test_in_a_sandbox(node: Node, mount: Mount) -> None:
-    skip_without(why_not())
+    if (lacking := why_not()) and "CI" not in os.environ:
+        pytest.skip(lacking)
     await node.run(SCRIPT, sandbox=SandboxPlan(), mounts=(mount,))
     assert await node.text() == "f\nf\nf\n/job/datasets/one\nkept\n"
 
 
 async def test_in_a_container(node: Node, mount: Mount, tmp_path: Path) -> None:
-    skip_without(missing())
     with podman_in(tmp_path / "podman") as podman:
         await node.run(SCRIPT, image=ImagePlan(TINY, podman.engine, network=False), mounts=(mount,))
         assert await node.text() == "f\nf\nf\n/job/datasets/one\nkept\n"
