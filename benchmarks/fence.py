@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 
 from benchmarks.figures import Figure
-from jobsphere.domain.attempt import SandboxPlan
+from benchmarks.peers.spawn import fenced_attempt
 from jobsphere.domain.capacity import GIB, Limits
-from jobsphere.runner import cgroups, sandbox
+from jobsphere.runner import cgroups
 from jobsphere.runner.cgroups import Group
 from jobsphere.runner.confinement import Confinement, Unconfined
-from jobsphere.runner.rundir import ROOT_DIRECTORIES
 
 ROUNDS = 200
 _SAY = ("/bin/sh", "-c", "echo up")
@@ -26,14 +23,8 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "WORD": "value"}
 
 def run() -> list[Figure]:
     """All three in turns."""
-    with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder:
-        data = Path(folder, "data")
-        attempt = data / "attempts" / "a1"
-        for name in (*ROOT_DIRECTORIES, "../../run"):
-            (attempt / name).mkdir(parents=True)
-        sandbox.warm()
-        fence = sandbox.Sandbox(str(attempt), SandboxPlan(), str(data), None)
-        plain = Unconfined(str(attempt))
+    with fenced_attempt() as (attempt, fence):
+        plain = Unconfined(attempt)
         ways: dict[str, tuple[list[float], Callable[[], float]]] = {
             "plain": ([], lambda: _first_word(plain, None)),
             "sandbox": ([], lambda: _first_word(fence, None)),

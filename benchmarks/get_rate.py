@@ -7,16 +7,14 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import grpc
 from tests.live import live_server
 
 from benchmarks.figures import Figure
-from benchmarks.stored_jobs import FEW, MANY, fill
+from benchmarks.stored_jobs import FEW, MANY, Stored, stored
 
 IN_FLIGHT = 32
 SECONDS = 3.0
@@ -26,19 +24,19 @@ GET = "/yandex.cloud.datasphere.v2.jobs.ProjectJobService/Get"
 
 def run() -> list[Figure]:
     """Measure all in turns, so that a change of the host's pace hits all."""
-    with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder, ExitStack() as stack:
-        servers = [_Server(Path(folder) / f"data-{count}", count) for count in (FEW, MANY)]
-        for server in servers:
-            server.start(stack)
-        tls = servers[0].data / "tls"
+    with ExitStack() as stack:
+        places = [stored(count) for count in (FEW, MANY)]
+        ports = [stack.enter_context(live_server(place.data)).ports["grpc"] for place in places]
+        tls = places[0].data / "tls"
         empty = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.empty_server", str(tls)], stdout=subprocess.PIPE, text=True
         )
         stack.callback(empty.wait)
         stack.callback(empty.kill)
         assert empty.stdout
-        empty_port, requests = int(empty.stdout.readline()), servers[0].requests
-        ways = [(s.port, s.data / "tls", s.requests) for s in servers] + [(empty_port, tls, requests)]
+        empty_port = int(empty.stdout.readline())
+        ways = [(port, p.data / "tls", _requests(p)) for port, p in zip(ports, places, strict=True)]
+        ways.append((empty_port, tls, ways[0][2]))
         rates: list[list[float]] = [[] for _ in ways]
         for _ in range(ROUNDS):
             for found, (port, certificates, asked) in zip(rates, ways, strict=True):
@@ -50,18 +48,10 @@ def run() -> list[Figure]:
     ]
 
 
-class _Server:
-    """One whose database has ``count`` jobs."""
-
-    def __init__(self, data: Path, count: int) -> None:
-        self.data = data
-        with live_server(data) as server:
-            project = server.client().project
-        names = asyncio.run(fill(data, project, count))
-        self.requests = [b"\x0a\x14" + n.encode() for n in random.Random(1).sample(names, min(count, 10_000))]
-
-    def start(self, stack: ExitStack) -> None:
-        self.port = stack.enter_context(live_server(self.data)).ports["grpc"]
+def _requests(place: Stored) -> list[bytes]:
+    """For random ones of its jobs."""
+    sample = random.Random(1).sample(place.names, min(len(place.names), 10_000))
+    return [b"\x0a\x14" + name.encode() for name in sample]
 
 
 async def _rate(port: int, ca: bytes, requests: list[bytes]) -> float:

@@ -28,7 +28,7 @@ def run() -> list[Figure]:
         Figure("true jobs, sandbox", inside, "/s", fenced, "bare bubblewrap, 4 at a time", target=0.6),
         Figure("true jobs, no sandbox", plain, "/s", limit, "posix_spawn one by one"),
     ]
-    if queue := hyperqueue.measured(JOBS):
+    if queue := hyperqueue.measured():
         figures.append(Figure("true jobs, no sandbox", plain, "/s", queue["rate"], "HyperQueue", target=1))
     if ray := ray_jobs.measured():
         figures.append(Figure("true jobs, sandbox", inside, "/s", ray["rate"], "Ray Jobs", target=400))

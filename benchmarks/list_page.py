@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 import time
-from pathlib import Path
 
 from tests.grpc_client import Api
 from tests.live import live_server
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as pb
 
 from benchmarks.figures import Figure, percentile
-from benchmarks.stored_jobs import FEW, MANY, fill
+from benchmarks.stored_jobs import FEW, MANY, stored
 
 PAGE = 100
 PAGES, ROUNDS = 50, 4
@@ -21,9 +18,7 @@ COMMON, RARE = "status IN (SUCCESS)", "status IN (ERROR)"
 
 def run() -> list[Figure]:
     """Pages of a status that nearly all have, and of one that few have."""
-    with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder:
-        few = _times(Path(folder) / "few", FEW)
-        many = _times(Path(folder) / "many", MANY)
+    few, many = _times(FEW), _times(MANY)
     first, deep, rare = (many[name] for name in ("first", "deep", "rare"))
     small = percentile(few["first"], 50)
     return [
@@ -34,14 +29,12 @@ def run() -> list[Figure]:
     ]
 
 
-def _times(data: Path, count: int) -> dict[str, list[float]]:
+def _times(count: int) -> dict[str, list[float]]:
     """Milliseconds of each page by what was asked."""
-    with live_server(data) as server:
-        project = server.client().project
-    asyncio.run(fill(data, project, count))
+    place = stored(count)
     found: dict[str, list[float]] = {"first": [], "deep": [], "rare": []}
-    with live_server(data) as server:
-        api = Api.of(server)
+    with live_server(place.data) as server:
+        api, project = Api.of(server), place.project
         for _ in range(ROUNDS * PAGES):
             found["first"].append(_page(api, project, COMMON)[0])
             found["rare"].append(_page(api, project, RARE)[0])

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+
+from tests.live import live_server
 
 from jobsphere.api.codec import encode_job
 from jobsphere.domain.artifact import File, FileDesc
@@ -19,7 +25,27 @@ ERROR_EVERY = 100
 _GROUP = 1000
 
 
-async def fill(data: Path, project: str, count: int) -> list[str]:
+@dataclass(frozen=True)
+class Stored:
+    """A data directory with jobs in it: the project they are in, and their ids."""
+
+    data: Path
+    project: str
+    names: list[str]
+
+
+@cache
+def stored(count: int) -> Stored:
+    """One that has ``count`` ended jobs: made once in a run, removed at its end, for servers that change no job."""
+    folder = tempfile.TemporaryDirectory(prefix="jobsphere-bench-")
+    atexit.register(folder.cleanup)
+    data = Path(folder.name) / "data"
+    with live_server(data) as server:
+        project = server.client().project
+    return Stored(data, project, asyncio.run(_fill(data, project, count)))
+
+
+async def _fill(data: Path, project: str, count: int) -> list[str]:
     """Store ``count`` jobs as this server's users would leave them; their ids."""
     store, ids, now = SqliteJobStore.open(data / "jobsphere.db", encode_job), RandomIds(), datetime.now(UTC)
     names: list[str] = []

@@ -27,7 +27,7 @@ def run() -> list[Figure]:
         Figure("p99, sandbox", percentile(inside, 99), "ms", target=40, at_most=True),
         Figure("p50, no sandbox", percentile(plain, 50), "ms", percentile(limit, 50), "posix_spawn of a shell"),
     ]
-    if queue := hyperqueue.measured(JOBS):
+    if queue := hyperqueue.measured():
         figures.append(
             Figure("p50, no sandbox", percentile(plain, 50), "ms", queue["first_line"], "HyperQueue", 1, at_most=True)
         )

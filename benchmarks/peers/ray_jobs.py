@@ -7,14 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 JOBS = 4
 """Each takes seconds."""
 
 
+@cache
 def measured() -> dict[str, float] | None:
-    """``rate`` (jobs/s) and ``first_line`` (ms); None where Ray cannot be had."""
+    """``rate`` (jobs/s) and ``first_line`` (ms); None where Ray cannot be had. Once in a run."""
     uv = Path(sys.executable).parent / "uv"
     command = [uv, "run", "--no-project", "--quiet", "--isolated", "--with", "ray[default]>=2.40", "python", __file__]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

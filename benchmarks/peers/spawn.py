@@ -6,8 +6,9 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobsphere.domain.attempt import SandboxPlan
@@ -41,18 +42,24 @@ def plain_first_line() -> float:
 
 def fenced_rate(jobs: int) -> float:
     """`bash -c true` in the sandbox per second, some at a time: nothing is stored, and nobody looks at them."""
+    with fenced_attempt() as (_, fence):
+        once: Callable[[int], None] = lambda _: _fenced(fence)  # noqa: E731
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(once, range(jobs)))
+        return jobs / (time.perf_counter() - begin)
+
+
+@contextmanager
+def fenced_attempt() -> Iterator[tuple[str, sandbox.Sandbox]]:
+    """The run directory of an attempt that does not run, and the sandbox as this project makes it for one."""
     with tempfile.TemporaryDirectory(prefix="jobsphere-bench-") as folder:
         data = Path(folder, "data")
         attempt = data / "attempts" / "a1"
         for name in (*ROOT_DIRECTORIES, "../../run"):
             (attempt / name).mkdir(parents=True)
         sandbox.warm()
-        fence = sandbox.Sandbox(str(attempt), SandboxPlan(), str(data), None)
-        once: Callable[[int], None] = lambda _: _fenced(fence)  # noqa: E731
-        begin = time.perf_counter()
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(once, range(jobs)))
-        return jobs / (time.perf_counter() - begin)
+        yield str(attempt), sandbox.Sandbox(str(attempt), SandboxPlan(), str(data), None)
 
 
 def _fenced(fence: sandbox.Sandbox) -> None:
