@@ -7,8 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jobsphere.domain.attempt import AttemptPlan, Collected, Ended, LogChunk, LogFrame, Observation, Started, StopOrder
+from jobsphere.domain.attempt import (
+    AttemptPlan,
+    Collected,
+    CollectedFile,
+    Ended,
+    LogChunk,
+    LogFrame,
+    Observation,
+    Started,
+    StopOrder,
+)
 from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
+from jobsphere.domain.ports import FinishedFile
+from jobsphere.runner.local import Takers
 
 
 @dataclass
@@ -27,14 +39,16 @@ class MemoryRunner:
     """Keeps attempts in memory. An offset is the number of frames before it.
 
     Args:
-        outbox: Where :meth:`outbox` points to; the test puts files there, under the attempt's id.
+        outbox: Where collected files are; the test puts files there, under the attempt's id.
+        takers: Where they are delivered to.
     """
 
-    def __init__(self, outbox: Path, node: str = "memory") -> None:
+    def __init__(self, outbox: Path, takers: Takers, node: str = "memory") -> None:
         self.node = node
         self.held: dict[str, MemoryAttempt] = {}
         self.fault: Exception | None = None
         self._outbox = outbox
+        self._takers = takers
         self._hints: list[Callable[[str], None]] = []
         self._changed = asyncio.Condition()
 
@@ -55,8 +69,16 @@ class MemoryRunner:
         if attempt_id in self.held:
             self.held[attempt_id].order = order
 
-    def outbox(self, attempt_id: str, name: str) -> Path:
-        return self._outbox / attempt_id / name
+    async def deliver(self, project_id: str, attempt_id: str, files: Sequence[CollectedFile]) -> None:
+        self._fail()
+        at = self._outbox / attempt_id
+        await self._takers.blobs.adopt(
+            project_id, [FinishedFile(c.file.sha256, c.file.size_bytes, at / c.name) for c in files]
+        )
+
+    async def deliver_dataset(self, project_id: str, attempt_id: str, name: str, dataset_id: str) -> None:
+        self._fail()
+        await self._takers.datasets.adopt(project_id, dataset_id, self._outbox / attempt_id / name)
 
     async def tidy(self, attempt_id: str) -> None:
         self._fail()

@@ -1,15 +1,20 @@
 """What every runner promises, whatever it runs attempts on."""
 
 import asyncio
+import hashlib
 import sys
 from datetime import UTC, datetime
 
 import pytest
 from ports_memory_runner import MemoryRunner, unavailable
 
+from jobsphere.blob.datasets import LocalDatasets
+from jobsphere.blob.local import LocalBlobStore
+from jobsphere.domain.artifact import ArtifactKind, File, FileDesc
 from jobsphere.domain.attempt import (
     AttemptPlan,
     Collected,
+    CollectedFile,
     Ended,
     EndReason,
     LogFrame,
@@ -18,8 +23,8 @@ from jobsphere.domain.attempt import (
     Started,
     StopOrder,
 )
-from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
-from jobsphere.runner.local import LocalRunner
+from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from jobsphere.runner.local import LocalRunner, Takers
 from jobsphere.runner.watch import PollingWatch
 
 HANG_S = 30
@@ -27,13 +32,18 @@ CMD = "echo one; until [ -e go ]; do sleep 0.005; done; echo two; exit 3"
 PLAN = AttemptPlan("a1", "j1", "p1", CMD)
 
 
+def takers(path):
+    return Takers(LocalBlobStore(path / "blobs"), LocalDatasets(path / "datasets"))
+
+
 class LocalSubject:
     """Real processes."""
 
     def __init__(self, path):
         self.path = path
+        self.outbox = path / "attempts/a1/outbox"
         argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(path), "--idle", "0.2"]
-        self.runner = LocalRunner(path, "here", argv)
+        self.runner = LocalRunner(path, "here", argv, takers(path))
 
     async def write_first(self):
         pass
@@ -59,16 +69,21 @@ class PollingSubject(LocalSubject):
 
 class MemorySubject:
     def __init__(self, path):
-        self.runner = MemoryRunner(path)
+        self.runner = MemoryRunner(path / "outbox", takers(path))
+        self.outbox = path / "outbox/a1"
 
     async def write_first(self):
         await self.runner.become("a1", Started(datetime.now(UTC)))
         await self.runner.write("a1", LogFrame(LogStream.OUT, 1, b"one\n"))
 
     async def finish(self):
-        now = datetime.now(UTC)
+        now, text = datetime.now(UTC), b"one\ntwo\n"
         await self.runner.write("a1", LogFrame(LogStream.OUT, 2, b"two\n"))
-        await self.runner.become("a1", Ended(now, EndReason.EXITED, 3), Collected(now))
+        self.outbox.mkdir(parents=True)
+        (self.outbox / "stdout.txt").write_bytes(text)
+        file = File(FileDesc("stdout.txt"), hashlib.sha256(text).hexdigest(), len(text))
+        collected = Collected(now, (CollectedFile(ArtifactKind.LOG, file, "stdout.txt"),))
+        await self.runner.become("a1", Ended(now, EndReason.EXITED, 3), collected)
 
     async def close(self):
         await self.runner.close()
@@ -200,8 +215,36 @@ async def test_after_tidying_the_records_and_the_log_are_there_and_after_removal
         assert list(await subject.runner.attempts()) == []
 
 
+async def ended(subject):
+    await subject.runner.launch(PLAN)
+    await subject.write_first()
+    await subject.finish()
+    return (await observed(subject.runner, lambda s: s.collected)).collected
+
+
+async def test_what_was_collected_is_delivered_and_may_be_delivered_again(subject, tmp_path):
+    (made,) = [c for c in (await ended(subject)).files if c.file.desc.path == "stdout.txt"]
+    for _ in range(2):
+        await subject.runner.deliver("p1", "a1", [made])
+    assert (await takers(tmp_path).blobs.read("p1", made.file.sha256)).read_bytes() == b"one\ntwo\n"
+    (subject.outbox / "stdout.txt").unlink(missing_ok=True)
+    await subject.runner.deliver("p1", "a1", [made])
+    with pytest.raises(NotFoundError):
+        await subject.runner.deliver("p2", "a1", [made])
+
+
+async def test_a_collected_folder_becomes_the_content_of_a_dataset(subject, tmp_path):
+    await ended(subject)
+    folder = subject.outbox / "dataset-0"
+    folder.mkdir(parents=True)
+    (folder / "row").write_text("1")
+    for _ in range(2):
+        await subject.runner.deliver_dataset("p1", "a1", "dataset-0", "d1")
+    assert (takers(tmp_path).datasets.folder("p1", "d1") / "row").read_text() == "1"
+
+
 async def test_a_failing_runner_raises_what_the_port_allows(tmp_path):
-    runner = MemoryRunner(tmp_path)
+    runner = MemoryRunner(tmp_path, takers(tmp_path))
     runner.fault = unavailable()
     with pytest.raises(UnavailableError):
         await runner.launch(PLAN)

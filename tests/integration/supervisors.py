@@ -13,10 +13,12 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from jobsphere.blob.datasets import LocalDatasets
+from jobsphere.blob.local import LocalBlobStore
 from jobsphere.domain.artifact import Compression, File, FileDesc
 from jobsphere.domain.attempt import AttemptPlan, LogFrame, LogStream, Observation, StopOrder
 from jobsphere.domain.command import OutputPlace, Placement
-from jobsphere.runner.local import LocalRunner
+from jobsphere.runner.local import LocalRunner, Takers
 from jobsphere.runner.processes import parent_of
 
 HANG_S = 30
@@ -41,10 +43,13 @@ class Node:
         self.options = options
         self.runner = self.new_runner()
 
+    def takers(self) -> Takers:
+        return Takers(LocalBlobStore(self.data / "blobs"), LocalDatasets(self.data / "datasets"))
+
     def new_runner(self) -> LocalRunner:
         argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(self.data), "--idle", "0.2", *self.options]
         argv += ["--working-storage", str(self.volume)]
-        return LocalRunner(self.data, "here", argv)
+        return LocalRunner(self.data, "here", argv, self.takers())
 
     def plan(self, cmd: str, name: str = "a1", **more: object) -> AttemptPlan:
         return AttemptPlan(name, "job1", PROJECT, cmd, **more)  # type: ignore[arg-type]

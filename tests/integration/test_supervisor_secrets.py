@@ -85,7 +85,7 @@ async def test_a_spawner_of_an_older_server_opens_with_the_keys_of_the_newer(nod
     await node.printed("up")
     spawner = node.spawner()
     keys = Keys(node.data, None, {KEY_VARIABLE: b64encode(fresh).decode()})
-    newer = LocalRunner(node.data, "here", ["false"], keys.for_node())
+    newer = LocalRunner(node.data, "here", ["false"], node.takers(), keys.for_node())
     plan = node.plan("echo ${#TOKEN}; tr '\\0' '\\n' < /proc/self/environ | grep JOBSPHERE_SECRET", "a2",
                      secrets=(("TOKEN", sealed(key=fresh)),))  # fmt: skip
     await newer.launch(plan)

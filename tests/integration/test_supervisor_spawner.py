@@ -55,8 +55,8 @@ async def test_what_it_cannot_do_it_says(tmp_path):
 
 
 async def test_a_node_that_cannot_start_one_is_unavailable(tmp_path):
-    runner = LocalRunner(tmp_path, "here", [sys.executable, "-c", "raise SystemExit(3)"])
     async with open_node(tmp_path) as node:
+        runner = LocalRunner(tmp_path, "here", [sys.executable, "-c", "raise SystemExit(3)"], node.takers())
         with pytest.raises(UnavailableError, match="here"):
             await runner.launch(node.plan("echo once"))
         assert (await node.run("echo once")).ended.code == 0
@@ -94,7 +94,7 @@ async def test_newer_code_launches_by_a_spawner_of_its_own_and_the_older_one_let
         await node.runner.close()
 
         command = [*node.runner._argv, "--generation", "newer"]
-        node.runner = LocalRunner(tmp_path, "here", command, generation="newer")
+        node.runner = LocalRunner(tmp_path, "here", command, node.takers(), generation="newer")
         await node.runner.launch(node.plan("sleep 1000", "a2"))
         await node.observed("a2", lambda seen: seen.started)
         assert node.spawner("a2") != older

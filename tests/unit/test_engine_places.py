@@ -9,8 +9,9 @@ import pytest
 from tests.contract.ports_memory_runner import unavailable
 from tests.unit.world import NOW, WHO, World, attempt
 
-from jobsphere.domain.attempt import Ended, EndReason, Started
+from jobsphere.domain.attempt import Ended, EndReason, Started, StopOrder
 from jobsphere.domain.job import JobStatus
+from jobsphere.domain.node_ports import Condition
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.retention import Retention
 
@@ -61,6 +62,36 @@ async def test_a_job_whose_node_cannot_tidy_gives_its_place_back(world: World, m
     assert place_is_free(world)
 
 
+async def test_a_job_is_lost_with_its_node_and_told_so(world: World) -> None:
+    job = await world.running()
+    world.nodes.become("memory", Condition.LOST, "its power failed")
+    lost = await world.reconcile(job)
+    assert (lost.status, place_is_free(world)) == (JobStatus.ERROR, True)
+    assert "node memory (its power failed)" in lost.failure.message
+
+
+async def test_nothing_is_given_up_while_a_node_is_only_away(world: World) -> None:
+    job = await world.running()
+    world.nodes.become("memory", Condition.AWAY)
+    assert (await world.reconcile(job)).status is JobStatus.EXECUTING
+    world.nodes.become("memory", Condition.READY)
+    await world.ends(job)
+    assert (await world.reconcile(job)).status is JobStatus.SUCCESS
+
+
+async def test_what_still_runs_of_a_lost_job_when_its_node_is_back_is_stopped(world: World) -> None:
+    job = await world.running()
+    world.nodes.become("memory", Condition.LOST)
+    await world.reconcile(job)
+    world.nodes.become("memory", Condition.READY)
+    await world.reconcile(job)
+    held = world.runner.held[attempt(job)]
+    assert (held.order, held.tidied) == (StopOrder(), False)
+    await world.ends(job, EndReason.STOPPED)
+    assert (await world.reconcile(job)).status is JobStatus.ERROR
+    assert held.tidied
+
+
 async def until(what) -> None:
     async with asyncio.timeout(10):
         while not what():  # noqa: ASYNC110 - what is waited for tells nobody
@@ -71,7 +102,7 @@ async def test_an_end_whose_answer_was_lost_is_looked_at_again(world: World) -> 
     retention = Retention(world.store, world.clock, world.data.clear, 60)
     engine = Engine(
         world.store,
-        world.runner,
+        world.nodes,
         world.blobs,
         world.clock,
         retention,

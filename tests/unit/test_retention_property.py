@@ -27,6 +27,7 @@ from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
 from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.ports import JobStore
 from jobsphere.engine.retention import Retention
+from jobsphere.runner.local import Takers
 from jobsphere.service.data import JobData
 from jobsphere.store.failing import FailingJobStore
 from jobsphere.wiring import desk, resources
@@ -83,7 +84,8 @@ class LocalWorld(World):
         self.local = blobs
         for holder in (self.artifacts, self.reconciler):
             holder._blobs = blobs
-        self.data = JobData(self.store, blobs, self.runner, self.clock)
+        self.runner._takers = Takers(blobs, self.dataset_files)
+        self.data = JobData(self.store, blobs, self.nodes, self.clock)
         self.jobs._data = self.data
 
 

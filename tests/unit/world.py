@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.contract.ports_blobs import MemoryBlobStore, MemoryDiskBytes
+from tests.contract.ports_memory_nodes import MemoryNodes
 from tests.contract.ports_memory_runner import MemoryRunner
 
 from jobsphere.blob.datasets import LocalDatasets
@@ -36,6 +37,7 @@ from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler
+from jobsphere.runner.local import Takers
 from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
@@ -172,11 +174,14 @@ class World:
         self.teams = self.failing_teams.store
         self.blobs = MemoryBlobStore(folder / "scratch")
         self.outbox = folder / "outbox"
-        self.runner = MemoryRunner(self.outbox)
+        self.dataset_files = LocalDatasets(folder / "datasets")
+        self.runner = MemoryRunner(self.outbox, Takers(self.blobs, self.dataset_files))
+        self.types = node_for(places)
+        self.nodes = MemoryNodes(self.types.node, self.runner)
         self.readers = Readers(self.clock, lambda: self.seconds)
         self.access = Access(self.store, self.teams, self.accounts, lambda: self.seconds)
         self.artifacts = Artifacts(self.blobs, ServerTransfers(PlainSigner()), self.clock)
-        self.data = JobData(self.store, self.blobs, self.runner, self.clock)
+        self.data = JobData(self.store, self.blobs, self.nodes, self.clock)
         self.woken: list[str] = []
         self.resources = FailingResourceStore(MemoryResourceStore())
         self.engine_images = MemoryImages()
@@ -184,11 +189,9 @@ class World:
         self.sealer = PlainSealer()
         self.backing = Backing(self.resources, self.store, self.access, self.clock, self.ids)
         self.secrets = Secrets(self.backing, self.sealer)
-        self.dataset_files = LocalDatasets(folder / "datasets")
         self.connectors = Connectors(self.backing)
         self.sparks = Sparks(self.backing)
         self.image_resources = ImageResources(self.backing, self.sealer)
-        self.types = node_for(places)
         self.disks = MemoryDiskBytes()
         self.quotas = Quotas(quota, self.store, MemoryJobCounts(memory), self.blobs, self.resources, self.disks)
         self.datasets = Datasets(self.backing, self.dataset_files, self.quotas)
@@ -196,7 +199,7 @@ class World:
             self.store, self.artifacts, self.data, self.access, self.changes, self.readers, self.clock, self.ids,
             self.woken.append, self.images, self.types, self.resources, self.quotas,
         )  # fmt: skip
-        self.logs = Logs(self.store, self.runner, self.access, self.changes, self.readers)
+        self.logs = Logs(self.store, self.nodes, self.access, self.changes, self.readers)
         self.communities = Communities(self.teams, self.access, self.clock, self.ids)
         self.projects = Projects(
             self.store, self.teams, self.communities, self.access, self.data.drop, self.clock, self.ids
@@ -205,10 +208,10 @@ class World:
         self.provisioner = Provisioner(
             self.resources, self.images, lambda project_id: Path("/disks") / project_id, self.dataset_files
         )
-        self.products = Products(self.resources, self.dataset_files, self.runner, self.clock)
+        self.products = Products(self.resources, self.dataset_files, self.nodes, self.clock)
         self.dispatcher = Dispatcher(self.types)
         self.reconciler = Reconciler(
-            self.store, self.runner, self.blobs, self.clock, self.dispatcher, self.changes.publish,
+            self.store, self.nodes, self.blobs, self.clock, self.dispatcher, self.changes.publish,
             self.woken.append, self.provisioner, self.products, running_at_once=self.quotas.running,
             monotonic=lambda: self.seconds, tracer=tracer,
         )  # fmt: skip

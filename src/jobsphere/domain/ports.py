@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from jobsphere.domain.attempt import AttemptPlan, ImagePlan, LogChunk, Observation, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, CollectedFile, ImagePlan, LogChunk, Observation, StopOrder
 from jobsphere.domain.build_ports import InsideImage, Workbench
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import Job, JobSpec, JobStatus
@@ -272,8 +272,20 @@ class Runner(Protocol):
         """Ask the supervisor to end the attempt. A later order replaces an earlier one; an ended attempt ignores it."""
         ...
 
-    def outbox(self, attempt_id: str, name: str) -> Path:
-        """A collected file (see :class:`jobsphere.domain.attempt.CollectedFile`) on this host."""
+    async def deliver(self, project_id: str, attempt_id: str, files: Sequence[CollectedFile]) -> None:
+        """See to it that these collected files are blobs of the project. A repeat finds them there.
+
+        Raises:
+            NotFoundError: one of them is neither on the node nor a blob.
+        """
+        ...
+
+    async def deliver_dataset(self, project_id: str, attempt_id: str, name: str, dataset_id: str) -> None:
+        """See to it that a collected folder is the content of this dataset. A repeat finds it there.
+
+        Raises:
+            NotFoundError: it is neither on the node nor the dataset's.
+        """
         ...
 
     async def tidy(self, attempt_id: str) -> None:

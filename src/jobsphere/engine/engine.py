@@ -10,9 +10,10 @@ import structlog
 
 from jobsphere.domain.attempt import SandboxPlan, job_id_of
 from jobsphere.domain.capacity import InstanceTypes, NodeCapacity
-from jobsphere.domain.errors import JobsphereError
+from jobsphere.domain.errors import JobsphereError, UnavailableError
 from jobsphere.domain.job import LIVE_STATUSES
-from jobsphere.domain.ports import BlobStore, Clock, JobStore, Runner
+from jobsphere.domain.node_ports import Condition, Nodes
+from jobsphere.domain.ports import BlobStore, Clock, JobStore
 from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
@@ -29,7 +30,7 @@ class Engine:
     """Moves all jobs on.
 
     Args:
-        store, runner, blobs, clock: The ports.
+        store, nodes, blobs, clock: The ports.
         retention: Clears what has expired.
         changed: Called with a job's id after each stored change.
         types: What the node has for jobs, by instance type.
@@ -44,7 +45,7 @@ class Engine:
     def __init__(
         self,
         store: JobStore,
-        runner: Runner,
+        nodes: Nodes,
         blobs: BlobStore,
         clock: Clock,
         retention: Retention,
@@ -58,13 +59,13 @@ class Engine:
         tracer: Tracer = UNTRACED,
     ) -> None:
         self._store = store
-        self._runner = runner
+        self._nodes = nodes
         self._retention = retention
         self._look_again_s = look_again_s
         self._dispatcher = Dispatcher(types)
         self._reconciler = Reconciler(
             store,
-            runner,
+            nodes,
             blobs,
             clock,
             self._dispatcher,
@@ -89,12 +90,12 @@ class Engine:
         for job in live:
             if job.attempt is not None:
                 self._dispatcher.keep(job)
-        self._runner.subscribe(lambda attempt: self._queue.add_soon(job_id_of(attempt)))
+        self._nodes.subscribe(self.look_at_everything, lambda attempt: self._queue.add_soon(job_id_of(attempt)))
         self._queue.start()
         for job in live:
             self.wake(job.id)
-        for attempt in await self._runner.attempts():
-            self.wake(job_id_of(attempt))
+        for job_id in await self._untidied():
+            self.wake(job_id)
         self._tasks = [asyncio.create_task(self._look_again()), asyncio.create_task(self._retention.run())]
 
     @property
@@ -141,5 +142,16 @@ class Engine:
     async def _to_look_at(self) -> set[str]:
         """Live jobs, and ended ones that still hold something: the answer of their last write may have been lost."""
         live = {job.id for job in await self._store.jobs_in(LIVE_STATUSES)}
-        untidied = {job_id_of(attempt) for attempt in await self._runner.attempts()}
-        return live | untidied | set(self._dispatcher.known())
+        return live | await self._untidied() | set(self._dispatcher.known())
+
+    async def _untidied(self) -> set[str]:
+        """The jobs of all attempts that nodes still hold. One that cannot be reached is asked at the next look."""
+        found: set[str] = set()
+        for node in self._nodes.all().values():
+            if node.condition in {Condition.AWAY, Condition.LOST}:
+                continue
+            try:
+                found.update(map(job_id_of, await self._nodes.runner(node.name).attempts()))
+            except UnavailableError as e:
+                log.warning("node cannot be asked", node=node.name, reason=e.public, **e.context)
+        return found

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from jobsphere.domain.artifact import ArtifactKind, Artifacts
 from jobsphere.domain.attempt import Collected, Ended, EndReason, Observation
-from jobsphere.domain.job import Failure, Job, JobStatus, OutputDataset, Phase
+from jobsphere.domain.job import Attempt, Failure, Job, JobStatus, OutputDataset, Phase
 from jobsphere.domain.lifecycle import (
     Advanced,
     AttemptFailed,
@@ -68,6 +68,12 @@ def _message(ended: Ended) -> str:
     if ended.reason is EndReason.STOPPED:
         return "The attempt was stopped from outside, not by a cancel"
     return readable(ended.message) or f"The attempt ended ({ended.reason}) and left no reason"
+
+
+def lost(attempt: Attempt, why: str, now: datetime) -> Event:
+    """What it means that the attempt's node is gone for good."""
+    message = f"The job was lost with its node {attempt.node}{f' ({why})' if why else ''}; create it anew"
+    return AttemptFailed(now, Failure(Phase.MACHINE, message))
 
 
 def vanished(job: Job, now: datetime) -> Event | None:

@@ -7,7 +7,8 @@ from contextlib import suppress
 from jobsphere.domain.attempt import Collected, CollectedDataset
 from jobsphere.domain.errors import AlreadyExistsError, NotFoundError
 from jobsphere.domain.job import Attempt, Job
-from jobsphere.domain.ports import Clock, Runner
+from jobsphere.domain.node_ports import Nodes
+from jobsphere.domain.ports import Clock
 from jobsphere.domain.resource_ports import DatasetFiles, ResourceStore
 from jobsphere.domain.resources import Dataset, Resource, output_dataset_id
 
@@ -15,10 +16,10 @@ from jobsphere.domain.resources import Dataset, Resource, output_dataset_id
 class Products:
     """Makes the output datasets of jobs. All of it may be repeated: an attempt's dataset has the same id each time."""
 
-    def __init__(self, resources: ResourceStore, files: DatasetFiles, runner: Runner, clock: Clock) -> None:
+    def __init__(self, resources: ResourceStore, files: DatasetFiles, nodes: Nodes, clock: Clock) -> None:
         self._resources = resources
         self._files = files
-        self._runner = runner
+        self._nodes = nodes
         self._clock = clock
 
     async def make(self, job: Job, attempt: Attempt, collected: Collected) -> None:
@@ -26,10 +27,12 @@ class Products:
 
         Raises:
             NotFoundError: what was collected is gone from the node.
+            UnavailableError: the node cannot be reached now.
         """
+        runner = self._nodes.runner(attempt.node)
         for made in collected.datasets:
             dataset_id = output_dataset_id(attempt.id, made.number)
-            await self._files.adopt(job.project_id, dataset_id, self._runner.outbox(attempt.id, made.name))
+            await runner.deliver_dataset(job.project_id, attempt.id, made.name, dataset_id)
             await self._add(job, made, dataset_id)
 
     async def unmake(self, job: Job, attempt: Attempt, collected: Collected) -> None:

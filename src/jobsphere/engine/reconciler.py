@@ -18,10 +18,11 @@ from jobsphere.domain.command import lay_out
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
 from jobsphere.domain.lifecycle import AttemptFailed, AttemptStopped, Event, Placed, Waiting, decide
-from jobsphere.domain.ports import BlobStore, Clock, FinishedFile, JobStore, Runner
+from jobsphere.domain.node_ports import Condition, Nodes
+from jobsphere.domain.ports import BlobStore, Clock, JobStore
 from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
-from jobsphere.engine.outcome import events_of, vanished
+from jobsphere.engine.outcome import events_of, lost, vanished
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provision, Provisioner, ProvisionError
 from jobsphere.engine.work import ids_of
@@ -77,7 +78,7 @@ class Reconciler:
     def __init__(
         self,
         store: JobStore,
-        runner: Runner,
+        nodes: Nodes,
         blobs: BlobStore,
         clock: Clock,
         dispatcher: Dispatcher,
@@ -92,7 +93,7 @@ class Reconciler:
     ) -> None:
         self._tracer = tracer
         self._store = store
-        self._runner = runner
+        self._nodes = nodes
         self._blobs = blobs
         self._clock = clock
         self._dispatcher = dispatcher
@@ -144,13 +145,20 @@ class Reconciler:
         if grant is None:
             await self._apply(job, [Waiting(self._dispatcher.why_waiting(job))])
             return
-        attempt = Attempt(attempt_id(job.id), self._runner.node, self._clock.now(), grant.limits, grant.note)
+        attempt = Attempt(
+            attempt_id(job.id), next(iter(self._nodes.all())), self._clock.now(), grant.limits, grant.note
+        )
         placed = await self._apply(job, [Placed(attempt, grant.instance_type)])
         if placed is not None:
             await self._launch(placed, attempt)
 
     async def _look(self, job: Job, attempt: Attempt) -> None:
-        seen = await self._runner.observe(attempt.id)
+        node = self._nodes.all().get(attempt.node)
+        if node is not None and node.condition is Condition.LOST:
+            await self._move(job, [lost(attempt, node.why, self._clock.now())])
+            return
+        runner = self._nodes.runner(attempt.node)
+        seen = await runner.observe(attempt.id)
         if not seen.known:
             event = vanished(job, self._clock.now())
             if event is None:
@@ -159,7 +167,7 @@ class Reconciler:
                 await self._move(job, [event])
             return
         if job.status is JobStatus.CANCELLING and job.cancel is not None and seen.ended is None:
-            await self._runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
+            await runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
         if seen.alive:
             self._launched.pop(attempt.id, None)  # it has come: when it is gone, the next one is wanted at once
         if seen.collected is None and not seen.alive:
@@ -192,7 +200,7 @@ class Reconciler:
         self._launched[attempt.id] = now
         try:
             provision = Provision() if again else await self._provisioner.provide(job)
-            await self._runner.launch(plan_of(job, attempt, self._sandbox, provision))
+            await self._nodes.runner(attempt.node).launch(plan_of(job, attempt, self._sandbox, provision))
         except ProvisionError as error:
             await self._move(job, [AttemptFailed(self._clock.now(), Failure(error.phase, str(error)))])
         except JobsphereError:
@@ -201,11 +209,7 @@ class Reconciler:
 
     async def _commit(self, job: Job, attempt: Attempt, collected: Collected) -> None:
         """Make blobs of the files in the outbox."""
-        files = [
-            FinishedFile(c.file.sha256, c.file.size_bytes, self._runner.outbox(attempt.id, c.name))
-            for c in collected.files
-        ]
-        await self._blobs.adopt(job.project_id, files)
+        await self._nodes.runner(attempt.node).deliver(job.project_id, attempt.id, collected.files)
 
     async def _apply(self, job: Job, events: list[Event]) -> Job | None:
         """Decide and store: one write for all that happened since the last look.
@@ -232,7 +236,11 @@ class Reconciler:
             self._release(job.id)
 
     async def _tidy(self, job: Job, attempt: Attempt) -> None:
-        seen = await self._runner.observe(attempt.id)
+        runner = self._nodes.runner(attempt.node)
+        seen = await runner.observe(attempt.id)
+        if seen.alive:  # its node was lost for us, and is back with it
+            await runner.stop(attempt.id, StopOrder())
+            return
         if seen.collected is not None and job.status is not JobStatus.SUCCESS:
             await self._products.unmake(job, attempt, seen.collected)
         if seen.collected is not None and not job.data_cleared:
@@ -240,11 +248,12 @@ class Reconciler:
             hashes = {c.file.sha256 for c in seen.collected.files}
             if await self._blobs.missing(job.project_id, hashes):
                 await self._commit(job, attempt, seen.collected)
-        await self._runner.tidy(attempt.id)
+        await runner.tidy(attempt.id)
 
     async def _forget(self, job_id: str) -> None:
         """Remove what a deleted job left on the node: a crash may have come between its row and its run directory."""
-        await self._runner.remove(attempt_id(job_id))
+        for name in self._nodes.all():
+            await self._nodes.runner(name).remove(attempt_id(job_id))
         self._release(job_id)
 
     def _release(self, job_id: str) -> None:

@@ -10,12 +10,14 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobsphere.domain.attempt import AttemptPlan, LogChunk, Observation, StopOrder
+from jobsphere.domain.attempt import AttemptPlan, CollectedFile, LogChunk, Observation, StopOrder
 from jobsphere.domain.command import WORK
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from jobsphere.domain.ports import BlobStore, FinishedFile
+from jobsphere.domain.resource_ports import DatasetFiles
 from jobsphere.durable import Point, durable
 from jobsphere.runner import spawner
 from jobsphere.runner.archive import remove_tree
@@ -48,6 +50,14 @@ _SERVERS_OWN = frozenset({"JOBSPHERE_DATABASE_PASSWORD", "PGPASSWORD"})
 """Variables that no process of a node has any use for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Takers:
+    """Where what attempts made goes to."""
+
+    blobs: BlobStore
+    datasets: DatasetFiles
+
+
 class LocalRunner:
     """The :class:`jobsphere.domain.ports.Runner` of this machine. Made on the running event loop.
 
@@ -55,6 +65,7 @@ class LocalRunner:
         data_dir: Holds ``attempts/`` (run directories of attempts under way), ``ended/`` (those of tidied ones, with
             records and log) and ``run/``; all are made if they are not there.
         node: The name of the node.
+        takers: Where what attempts made goes to.
         spawner_argv: Starts a spawner of this data directory that goes on in the background, exit code 0 when it (or
             another) is ready.
         generation: Whose spawner it is; see :mod:`jobsphere.runner.generation`. The same as ``spawner_argv`` says.
@@ -66,10 +77,12 @@ class LocalRunner:
         data_dir: Path,
         node: str,
         spawner_argv: Sequence[str],
+        takers: Takers,
         environ: Mapping[str, str] | None = None,
         generation: str = "",
     ) -> None:
         self.node = node
+        self._takers = takers
         self._environ = dict(environ or {})
         self._run_folder = data_dir / "run"
         self._attempts = data_dir / "attempts"
@@ -131,8 +144,17 @@ class LocalRunner:
             run.order(order)
             wake_stopped(run)
 
+    async def deliver(self, project_id: str, attempt_id: str, files: Sequence[CollectedFile]) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.deliver`."""
+        found = [FinishedFile(c.file.sha256, c.file.size_bytes, self.outbox(attempt_id, c.name)) for c in files]
+        await self._takers.blobs.adopt(project_id, found)
+
+    async def deliver_dataset(self, project_id: str, attempt_id: str, name: str, dataset_id: str) -> None:
+        """See :meth:`jobsphere.domain.ports.Runner.deliver_dataset`."""
+        await self._takers.datasets.adopt(project_id, dataset_id, self.outbox(attempt_id, name))
+
     def outbox(self, attempt_id: str, name: str) -> Path:
-        """See :meth:`jobsphere.domain.ports.Runner.outbox`."""
+        """A collected file (see :class:`jobsphere.domain.attempt.CollectedFile`) on this host."""
         return Path(self._run(attempt_id).at(OUTBOX, name))
 
     async def tidy(self, attempt_id: str) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from jobsphere.domain.attempt import job_id_of
 from jobsphere.domain.attempt_ports import KeepingRunner
-from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
+from jobsphere.domain.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Job
 from jobsphere.domain.lifecycle import DataCleared, decide
+from jobsphere.domain.node_ports import Nodes
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import BlobStore, Clock, JobStore
 
@@ -24,10 +26,10 @@ _BATCH = 200
 class JobData:
     """The bytes of jobs: blobs, run directories and logs."""
 
-    def __init__(self, store: JobStore, blobs: BlobStore, runner: KeepingRunner, clock: Clock) -> None:
+    def __init__(self, store: JobStore, blobs: BlobStore, nodes: Nodes, clock: Clock) -> None:
         self._store = store
         self._blobs = blobs
-        self._runner = runner
+        self._nodes = nodes
         self._clock = clock
 
     async def clear(self, job: Job) -> Job:
@@ -59,8 +61,12 @@ class JobData:
 
     async def drop(self, project_id: str, attempts: Iterable[str]) -> None:
         """Free the bytes of a project that is deleted, and of its attempts."""
-        for attempt_id in attempts:
-            await self._runner.remove(attempt_id)
+        gone = set(attempts)
+        for name in self._nodes.all():
+            with suppress(UnavailableError):  # the sweep finds them once the node is back
+                runner = self._nodes.runner(name)
+                for attempt_id in gone.intersection([*await runner.attempts(), *await runner.tidied()]):
+                    await runner.remove(attempt_id)
         await self._blobs.drop(project_id)
 
     async def settle(self, project_id: str, sha256: str) -> None:
@@ -90,10 +96,15 @@ class JobData:
             for hashes in _batches(await self._blobs.held(project_id)):
                 await self._remove(project_id, await self._store.unreferenced(project_id, hashes))
                 await asyncio.sleep(0)
-        for attempts in _batches(await self._runner.tidied()):
+        for name in self._nodes.all():
+            with suppress(UnavailableError):  # what is on a node that is away goes after it is back
+                await self._sweep_node(self._nodes.runner(name))
+
+    async def _sweep_node(self, runner: KeepingRunner) -> None:
+        for attempts in _batches(await runner.tidied()):
             for attempt_id in attempts:
                 if not await self._has_data(job_id_of(attempt_id)):
-                    await self._runner.remove(attempt_id)
+                    await runner.remove(attempt_id)
             await asyncio.sleep(0)
 
     async def _has_data(self, job_id: str) -> bool:
@@ -104,7 +115,8 @@ class JobData:
 
     async def _free(self, job: Job) -> None:
         if job.attempt is not None:
-            await self._runner.remove(job.attempt.id)
+            with suppress(UnavailableError):  # as above
+                await self._nodes.runner(job.attempt.node).remove(job.attempt.id)
         hashes = {f.sha256 for f in job.spec.uploads() + job.artifacts.files()}
         await self._remove(job.project_id, await self._store.unreferenced(job.project_id, hashes))
 

@@ -11,8 +11,9 @@ from datetime import timedelta
 from jobsphere.domain.access import Action
 from jobsphere.domain.attempt import LogChunk
 from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
-from jobsphere.domain.job import Job
-from jobsphere.domain.ports import Clock, JobStore, Runner
+from jobsphere.domain.job import Attempt, Job
+from jobsphere.domain.node_ports import Nodes
+from jobsphere.domain.ports import Clock, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.service.access import Access
 from jobsphere.service.changes import Changes
@@ -123,9 +124,9 @@ class _Reader:
 class Logs:
     """Reading logs."""
 
-    def __init__(self, store: JobStore, runner: Runner, access: Access, changes: Changes, readers: Readers) -> None:
+    def __init__(self, store: JobStore, nodes: Nodes, access: Access, changes: Changes, readers: Readers) -> None:
         self._store = store
-        self._runner = runner
+        self._nodes = nodes
         self._access = access
         self._changes = changes
         self._readers = readers
@@ -142,7 +143,7 @@ class Logs:
             NotFoundError: no such job.
             InvalidArgumentError: not an offset that this stream gave.
             FailedPreconditionError: the job's data is cleared.
-            UnavailableError: the server stops; read on at the last offset.
+            UnavailableError: the server stops, or the node cannot be reached; read on at the last offset.
         """
         job = await self._store.get_job(job_id)
         await self._access.require(who, job.project_id, Action.JOB_VIEW, "job", job_id)
@@ -161,15 +162,16 @@ class Logs:
             self._readers.leave(reader)
 
     async def _follow(self, job: Job, offset: int) -> AsyncIterator[LogChunk]:
-        attempt_id = await self._attempt(job)
-        if attempt_id is None:
+        attempt = await self._attempt(job)
+        if attempt is None:
             return
+        runner = self._nodes.runner(attempt.node)
         if offset == -1:
-            offset = await self._runner.log_size(attempt_id)
+            offset = await runner.log_size(attempt.id)
         ended = False
         while True:
             self._check_open()
-            chunk = await self._runner.read_logs(attempt_id, offset, CHUNK_BYTES)
+            chunk = await runner.read_logs(attempt.id, offset, CHUNK_BYTES)
             if chunk.frames:
                 yield chunk
                 offset = chunk.offset
@@ -181,15 +183,15 @@ class Logs:
                 # The last lines may have come after the look above: one that has ended is looked at once more.
                 ended = await self._ended(job.id)
             if not chunk.frames and not ended:
-                await self._runner.wait_logs(attempt_id, offset, _LOOK_AGAIN_S)
+                await runner.wait_logs(attempt.id, offset, _LOOK_AGAIN_S)
 
-    async def _attempt(self, job: Job) -> str | None:
+    async def _attempt(self, job: Job) -> Attempt | None:
         """The job's attempt, once it has one; None if it ended without."""
         while job.attempt is None and not job.status.terminal:
             self._check_open()
             await self._changes.wait(job.id, _LOOK_AGAIN_S)
             job = await self._store.get_job(job.id)
-        return job.attempt.id if job.attempt else None
+        return job.attempt
 
     async def _ended(self, job_id: str) -> bool:
         return (await self._store.get_job(job_id)).status.terminal

@@ -12,11 +12,12 @@ from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
 from jobsphere.domain.capacity import InstanceTypes
+from jobsphere.domain.node_ports import Nodes, OneNode
 from jobsphere.domain.tracing import Tracer
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import Metrics
 from jobsphere.runner.generation import generation_of
-from jobsphere.runner.local import LocalRunner
+from jobsphere.runner.local import LocalRunner, Takers
 from jobsphere.secretbox import Keys
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
@@ -36,7 +37,7 @@ class Adapters:
     tracer: Tracer
     store: SqlJobStore
     blob_parts: BlobParts
-    runner: LocalRunner
+    nodes: Nodes
     signer: HmacUrlSigner
     dataset_files: LocalDatasets
     keys: Keys
@@ -68,8 +69,10 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     command += ["--generation", generation]
     blobs = blobs_of(settings, data_dir, store)
     told = keys.for_node() | blobs.for_node
-    runner = LocalRunner(data_dir, platform.node() or "local", command, told, generation)
+    datasets = LocalDatasets(data_dir / DATASETS)
+    runner = LocalRunner(data_dir, platform.node() or "local", command, Takers(blobs.store, datasets), told, generation)
     stack.push_async_callback(runner.close)
+    types = instance_types_of(settings, volume)
     return Adapters(
         clock,
         RandomIds(),
@@ -77,10 +80,10 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         tracer,
         store,
         blobs,
-        runner,
+        OneNode(runner, types.node),
         HmacUrlSigner(key, http_url, clock),
-        LocalDatasets(data_dir / DATASETS),
+        datasets,
         keys,
         key,
-        instance_types_of(settings, volume),
+        types,
     )

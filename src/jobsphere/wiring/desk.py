@@ -22,8 +22,10 @@ from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.project_disk import ProjectDisk
 from jobsphere.config import load
 from jobsphere.domain.access_ports import AccountStore
+from jobsphere.domain.capacity import NodeCapacity
+from jobsphere.domain.node_ports import OneNode
 from jobsphere.domain.resource import Subject
-from jobsphere.runner.local import LocalRunner
+from jobsphere.runner.local import LocalRunner, Takers
 from jobsphere.service.access import Access
 from jobsphere.service.accounts import Accounts
 from jobsphere.service.audit import OK, Audit
@@ -86,10 +88,10 @@ def dropping(store: SqlJobStore, data_dir: Path) -> Callable[[str, Sequence[str]
     """What frees the files of a project that a command deletes."""
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
-        runner = LocalRunner(data_dir, "", ())
+        blobs = blobs_of(load({"data_dir": data_dir}), data_dir, store).store
+        runner = LocalRunner(data_dir, "", (), Takers(blobs, LocalDatasets(data_dir / DATASETS)))
         try:
-            blobs = blobs_of(load({"data_dir": data_dir}), data_dir, store)
-            data = JobData(store, blobs.store, runner, SystemClock())
+            data = JobData(store, blobs, OneNode(runner, NodeCapacity(0, 0)), SystemClock())
             await drop_files(data, data_dir, project_id, attempts)
         finally:
             await runner.close()

@@ -58,9 +58,9 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
     Raises:
         FailedPreconditionError: a setting that this host cannot meet.
     """
-    store, blobs, runner, clock = adapters.store, adapters.blobs, adapters.runner, adapters.clock
+    store, blobs, nodes, clock = adapters.store, adapters.blobs, adapters.nodes, adapters.clock
     changes, readers = Changes(), Readers(clock)
-    data = JobData(store, blobs, runner, clock)
+    data = JobData(store, blobs, nodes, clock)
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
         await drop_files(data, data_dir, project_id, attempts)
@@ -99,7 +99,7 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
     services = Services(
         jobs,
         jobs.operations,
-        Logs(store, runner, desk.access, changes, readers),
+        Logs(store, nodes, desk.access, changes, readers),
         desk.projects,
         desk.communities,
         desk.grants,
@@ -132,7 +132,7 @@ def _engine(
     )
     return Engine(
         store,
-        adapters.runner,
+        adapters.nodes,
         adapters.blobs,
         clock,
         retention,
@@ -140,7 +140,7 @@ def _engine(
         adapters.types,
         _LOOK_AGAIN_S,
         provisioner,
-        Products(store.resources, adapters.dataset_files, adapters.runner, clock),
+        Products(store.resources, adapters.dataset_files, adapters.nodes, clock),
         parts.sandbox_of(settings),
         running_at_once=quotas.running,
         tracer=adapters.tracer,
