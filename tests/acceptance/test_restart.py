@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from pathlib import Path
 
@@ -64,3 +66,27 @@ def test_a_foreground_client_survives_a_restart(tmp_path: Path) -> None:
         assert words.read_text().count("before the stop") == 1
         assert "after the start" in words.read_text()
         assert (folder / "count.txt").read_text().strip() == "1"
+
+
+def test_a_lost_job_that_asked_for_it_is_started_anew_before_the_eyes_of_its_client(tmp_path: Path) -> None:
+    with live_server(tmp_path / "data") as server:
+        client = server.client()
+        more = "outputs:\n- count.txt\nx-jobsphere:\n  retries: 1\n"
+        folder = write_script(tmp_path / "job", SCRIPT, more)
+        words = folder / "words.txt"
+        with words.open("w") as out:
+            process = client.start("project", "job", "execute", "-p", client.project, "-c", "config.yaml", cwd=folder,
+                                   stdout=out)  # fmt: skip
+        wait_for(lambda: "before the stop" in words.read_text(), "the client shows the log")
+        first = run_dir(server.data_dir, job_id_in(words.read_text()))
+        os.kill(json.loads((first / "claim").read_text())["pid"], signal.SIGKILL)
+
+        wait_for(lambda: words.read_text().count("before the stop") == 2, "the log goes on with the next attempt's")
+        second = first.with_name(first.name.replace("-1", "-2"))
+        (second / "work" / "go").touch()
+
+        assert process.wait(120) == 0, words.read_text()
+        assert (words.read_text().count("before the stop"), words.read_text().count("after the start")) == (2, 1)
+        assert (folder / "count.txt").read_text().strip() == "1"
+        ended = sorted(path.name for path in (server.data_dir / "ended").iterdir())
+        assert ended == [first.name, second.name]

@@ -256,7 +256,7 @@ class World:
 
     def collected(self, job: Job) -> Collected:
         """What the supervisor collects."""
-        path = self.outbox / attempt(job) / "stdout.txt"
+        path = self.outbox / (job.attempt.id if job.attempt else attempt(job)) / "stdout.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"out")
         return Collected(

@@ -11,6 +11,7 @@ from pathlib import Path
 from jobsphere.backup.transfer import files_below
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path
 from jobsphere.doctor.look import Finding, Known, Level, names_in
+from jobsphere.domain.attempt import job_id_of
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.resources import Dataset, output_dataset_id
 from jobsphere.environments.disk import remove_tree
@@ -65,7 +66,7 @@ def _blobs_of(known: Known, root: Path, project_id: str) -> Iterator[Finding]:
 
 def run_directories(known: Known) -> Iterator[Finding]:
     """Every run directory has its job, and jobs whose program ran have their log."""
-    attempts = {job.attempt_id for job in known.contents.jobs.values() if not job.data_cleared} - {""}
+    jobs = {job.id for job in known.contents.jobs.values() if not job.data_cleared}
     there: set[str] = set()
     for kind in _LIVE_OR_ENDED:
         for name in names_in(known.look.data_dir / kind):
@@ -73,7 +74,7 @@ def run_directories(known: Known) -> Iterator[Finding]:
             if name.startswith("."):
                 continue
             there.add(name)
-            if name not in attempts and known.is_settled(path) and not RunDirectory(str(path)).is_locked():
+            if job_id_of(name) not in jobs and known.is_settled(path) and not RunDirectory(str(path)).is_locked():
                 yield Finding(f"run directory {kind}/{name} belongs to no job", _REPAIR, repair=_removing(path))
     for job in known.jobs.values():
         if job.attempt and job.started_at and not job.data_cleared and job.attempt.id not in there:

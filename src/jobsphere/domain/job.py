@@ -222,7 +222,8 @@ class Job:
     ``version`` counts the stored states: a write is guarded by the version that it was decided on.
     Times are timezone-aware UTC. ``data_ttl`` counts from the end of the job (from its creation until then); None, like
     ``data_expires_at`` None, means that the data never expires. ``trace`` is the span of the call that set the job off;
-    None where no traces are recorded.
+    None where no traces are recorded. ``retries``: how often it is started anew when it is lost; ``lost_attempts``:
+    those that it was started anew after.
     """
 
     id: str
@@ -253,6 +254,13 @@ class Job:
     output_datasets: tuple[OutputDataset, ...] = ()
     executed_at: datetime | None = None
     trace: TraceContext | None = None
+    retries: int = 0
+    lost_attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts that there were, in their order; the last one is not lost, if there is one."""
+        return (*self.lost_attempts, self.attempt) if self.attempt else self.lost_attempts
 
     @property
     def data_size_bytes(self) -> int:

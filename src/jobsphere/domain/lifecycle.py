@@ -21,14 +21,14 @@ S = JobStatus
 TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     S.CREATING: frozenset({S.PREPARING, S.CANCELLED}),
     S.PREPARING: frozenset({S.EXECUTING, S.ERROR, S.CANCELLING}),
-    S.EXECUTING: frozenset({S.UPLOADING_OUTPUT, S.ERROR, S.CANCELLING}),
-    S.UPLOADING_OUTPUT: frozenset({S.SUCCESS, S.ERROR, S.CANCELLING}),
+    S.EXECUTING: frozenset({S.UPLOADING_OUTPUT, S.ERROR, S.CANCELLING, S.PREPARING}),
+    S.UPLOADING_OUTPUT: frozenset({S.SUCCESS, S.ERROR, S.CANCELLING, S.PREPARING}),
     S.CANCELLING: frozenset({S.CANCELLED}),
     S.SUCCESS: frozenset(),
     S.ERROR: frozenset(),
     S.CANCELLED: frozenset(),
 }
-"""Every status change that may ever be stored."""
+"""Every status change that may ever be stored. Back to PREPARING goes only a lost job that asked for retries."""
 
 
 class Effect(Enum):
@@ -100,11 +100,15 @@ class OutputsCommitted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """The attempt ended without the program having run to an end: failed before it, or lost."""
+    """The attempt ended without the program having run to an end: failed before it, or lost.
+
+    ``lost``: by no fault of the job. It is started anew if it asked for that.
+    """
 
     at: datetime
     failure: Failure
     artifacts: Artifacts = Artifacts()
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +299,8 @@ def _failed(job: Job, event: AttemptFailed, now: datetime) -> Decision:
         return _stopped(job, AttemptStopped(event.at, event.artifacts), now)
     if job.status not in {S.PREPARING, S.EXECUTING, S.UPLOADING_OUTPUT}:
         return job, ()
+    if event.lost and job.attempt is not None and len(job.lost_attempts) < job.retries:
+        return _again(job, job.attempt, event, now)
     return replace(
         job,
         status=S.ERROR,
@@ -303,6 +309,23 @@ def _failed(job: Job, event: AttemptFailed, now: datetime) -> Decision:
         artifacts=event.artifacts,
         status_details=event.failure.message,
     ), (Effect.TIDY,)
+
+
+def _again(job: Job, attempt: Attempt, event: AttemptFailed, now: datetime) -> Decision:
+    """As after Execute, but for what is known of the attempts before."""
+    details = f"Retry {len(job.lost_attempts) + 1} of {job.retries}: {event.failure.message}"
+    return replace(
+        job,
+        status=S.PREPARING,
+        attempt=None,
+        lost_attempts=(*job.lost_attempts, attempt),
+        actual_instance_type="",
+        started_at=None,
+        return_code=None,
+        failure=None,
+        status_details=details,
+        progress=Progress(details, 0, now),
+    ), (Effect.WAKE,)
 
 
 def _stopped(job: Job, event: AttemptStopped, now: datetime) -> Decision:  # noqa: ARG001

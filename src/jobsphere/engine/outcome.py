@@ -61,7 +61,9 @@ def _end(job: Job, ended: Ended, artifacts: Artifacts, datasets: tuple[OutputDat
         return AttemptStopped(ended.at, artifacts)
     if ended.reason is EndReason.EXITED:
         return OutputsCommitted(artifacts, datasets)
-    return AttemptFailed(ended.at, Failure(ended.phase or Phase.MACHINE, _message(ended)), artifacts)
+    return AttemptFailed(
+        ended.at, Failure(ended.phase or Phase.MACHINE, _message(ended)), artifacts, ended.reason is EndReason.LOST
+    )
 
 
 def _message(ended: Ended) -> str:
@@ -73,7 +75,7 @@ def _message(ended: Ended) -> str:
 def lost(attempt: Attempt, why: str, now: datetime) -> Event:
     """What it means that the attempt's node is gone for good."""
     message = f"The job was lost with its node {attempt.node}{f' ({why})' if why else ''}; create it anew"
-    return AttemptFailed(now, Failure(Phase.MACHINE, message))
+    return AttemptFailed(now, Failure(Phase.MACHINE, message), lost=True)
 
 
 def vanished(job: Job, now: datetime) -> Event | None:
@@ -84,4 +86,4 @@ def vanished(job: Job, now: datetime) -> Event | None:
     if job.status is JobStatus.PREPARING:
         return None
     message = "The run directory of the attempt is gone from its node, and with it the job's log and outputs"
-    return AttemptFailed(now, Failure(Phase.MACHINE, message))
+    return AttemptFailed(now, Failure(Phase.MACHINE, message), lost=True)

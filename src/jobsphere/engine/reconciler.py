@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder, attempt_id
+from jobsphere.domain.attempt import AttemptPlan, Collected, Observation, SandboxPlan, StopOrder, attempt_id, job_id_of
 from jobsphere.domain.command import lay_out
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
@@ -104,7 +105,8 @@ class Reconciler:
         self._products = products
         self._running_at_once = running_at_once
         self._monotonic = monotonic
-        self._launched: dict[str, float] = {}
+        self._launched: dict[str, tuple[str, float]] = {}
+        """By job: its attempt, and when that was last asked for."""
 
     async def reconcile(self, job_id: str) -> None:
         """Do for the job what is to be done now. Never raises: what fails is logged, and done at the next look.
@@ -130,6 +132,7 @@ class Reconciler:
             await self._forget(job_id)
             return
         bind_contextvars(**ids_of(job))
+        await self._clear_lost(job)
         if job.status.terminal:
             await self._finish(job)
         elif job.attempt is not None:
@@ -146,7 +149,11 @@ class Reconciler:
             await self._apply(job, [Waiting(self._dispatcher.why_waiting(job))])
             return
         attempt = Attempt(
-            attempt_id(job.id), next(iter(self._nodes.all())), self._clock.now(), grant.limits, grant.note
+            attempt_id(job.id, len(job.lost_attempts) + 1),
+            next(iter(self._nodes.all())),
+            self._clock.now(),
+            grant.limits,
+            grant.note,
         )
         placed = await self._apply(job, [Placed(attempt, grant.instance_type)])
         if placed is not None:
@@ -169,7 +176,7 @@ class Reconciler:
         if job.status is JobStatus.CANCELLING and job.cancel is not None and seen.ended is None:
             await runner.stop(attempt.id, StopOrder(job.cancel.signal, job.cancel.deadline))
         if seen.alive:
-            self._launched.pop(attempt.id, None)  # it has come: when it is gone, the next one is wanted at once
+            self._launched.pop(job.id, None)  # it has come: when it is gone, the next one is wanted at once
         if seen.collected is None and not seen.alive:
             await self._launch(job, attempt, again=True)
         await self._advance(job, attempt, seen)
@@ -188,6 +195,9 @@ class Reconciler:
         if done is not None and done.status.terminal:
             self._tracer.ended(done, seen)
             await self._finish(done)
+        elif done is not None and len(done.lost_attempts) > len(job.lost_attempts):
+            self._release(job.id)
+            self._wake(job.id)
 
     async def _launch(self, job: Job, attempt: Attempt, *, again: bool = False) -> None:
         """Ask for a supervisor, unless one was asked for so recently that it may still be on its way to the lock.
@@ -195,16 +205,17 @@ class Reconciler:
         ``again``: the attempt has its run directory, and in it the plan; nothing of it is looked up any more.
         """
         now = self._monotonic()
-        if now - self._launched.get(attempt.id, -_LAUNCH_AGAIN_S) < _LAUNCH_AGAIN_S:
+        launched, at = self._launched.get(job.id, ("", 0.0))
+        if launched == attempt.id and now - at < _LAUNCH_AGAIN_S:
             return
-        self._launched[attempt.id] = now
+        self._launched[job.id] = attempt.id, now
         try:
             provision = Provision() if again else await self._provisioner.provide(job)
             await self._nodes.runner(attempt.node).launch(plan_of(job, attempt, self._sandbox, provision))
         except ProvisionError as error:
             await self._move(job, [AttemptFailed(self._clock.now(), Failure(error.phase, str(error)))])
         except JobsphereError:
-            del self._launched[attempt.id]
+            del self._launched[job.id]
             raise
 
     async def _commit(self, job: Job, attempt: Attempt, collected: Collected) -> None:
@@ -241,9 +252,10 @@ class Reconciler:
         if seen.alive:  # its node was lost for us, and is back with it
             await runner.stop(attempt.id, StopOrder())
             return
-        if seen.collected is not None and job.status is not JobStatus.SUCCESS:
+        wanted = attempt == job.attempt and seen.collected is not None
+        if seen.collected is not None and not (wanted and job.status is JobStatus.SUCCESS):
             await self._products.unmake(job, attempt, seen.collected)
-        if seen.collected is not None and not job.data_cleared:
+        if wanted and seen.collected is not None and not job.data_cleared:
             # A sweep may have freed an equal blob of another job between the adoption and the write that refers to it.
             hashes = {c.file.sha256 for c in seen.collected.files}
             if await self._blobs.missing(job.project_id, hashes):
@@ -253,11 +265,20 @@ class Reconciler:
     async def _forget(self, job_id: str) -> None:
         """Remove what a deleted job left on the node: a crash may have come between its row and its run directory."""
         for name in self._nodes.all():
-            await self._nodes.runner(name).remove(attempt_id(job_id))
+            runner = self._nodes.runner(name)
+            left = {attempt for attempt in await runner.attempts() if job_id_of(attempt) == job_id}
+            for attempt in {attempt_id(job_id)} | left:
+                await runner.remove(attempt)
         self._release(job_id)
 
+    async def _clear_lost(self, job: Job) -> None:
+        """Let go of what is still held of attempts that the job was started anew after: their nodes may be back."""
+        for attempt in job.lost_attempts:
+            with suppress(UnavailableError):
+                await self._tidy(job, attempt)
+
     def _release(self, job_id: str) -> None:
-        self._launched.pop(attempt_id(job_id), None)
+        self._launched.pop(job_id, None)
         for other in self._dispatcher.release(job_id):
             self._wake(other)
 

@@ -114,9 +114,9 @@ class JobData:
             return False
 
     async def _free(self, job: Job) -> None:
-        if job.attempt is not None:
+        for attempt in job.attempts:
             with suppress(UnavailableError):  # as above
-                await self._nodes.runner(job.attempt.node).remove(job.attempt.id)
+                await self._nodes.runner(attempt.node).remove(attempt.id)
         hashes = {f.sha256 for f in job.spec.uploads() + job.artifacts.files()}
         await self._remove(job.project_id, await self._store.unreferenced(job.project_id, hashes))
 

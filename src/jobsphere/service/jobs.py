@@ -20,6 +20,7 @@ from jobsphere.domain.ports import Clock, Ids, Images, JobPage, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import ResourceStore, find_connector, find_dataset, find_spark
 from jobsphere.domain.text import has_controls
+from jobsphere.extensions import extensions_of
 from jobsphere.pythonspec import environment_of
 from jobsphere.service import traced, trail
 from jobsphere.service.access import Access
@@ -293,6 +294,7 @@ class Jobs:
             parent_job_id=parent,
             status_details="Waiting for its inputs and for Execute",
             trace=traced.current().context(),
+            retries=extensions_of(config).retries,
         )
         kind = OperationKind.CLONE if parent else OperationKind.CREATE
         operation = self._operation(kind, project_id, job.id, who)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from jobsphere.domain.access import Action
@@ -28,6 +28,8 @@ _PRINT_LINE_S = 30e-6
 _PRINT_BYTE_S = 50e-9
 _MAX_PRINT_S = 60.0
 _RECONNECT_S = 7.0
+_ROOM = 1 << 48
+"""Offsets of a job's second attempt begin here, those of its third at twice as much."""
 _JUST_ENDED = timedelta(seconds=10)
 
 
@@ -162,9 +164,23 @@ class Logs:
             self._readers.leave(reader)
 
     async def _follow(self, job: Job, offset: int) -> AsyncIterator[LogChunk]:
-        attempt = await self._attempt(job)
-        if attempt is None:
-            return
+        """The logs of all attempts, from the one that the offset is of."""
+        number, position = divmod(offset, _ROOM) if offset >= 0 else (len(job.lost_attempts), -1)
+        if number > len(job.lost_attempts):
+            raise InvalidArgumentError(f"offset: {offset}; it is not one of this log")
+        while (attempt := await self._attempt(job, number)) is not None:
+            try:
+                async for chunk in self._one(job.id, attempt, position):
+                    yield replace(chunk, offset=chunk.offset + number * _ROOM) if number else chunk
+            except UnavailableError:
+                if self._closing or not await self._lost(job.id, attempt):
+                    raise  # what is left of a lost one's log went with its node
+            if not job.retries:
+                return
+            number, position = number + 1, 0
+            job = await self._store.get_job(job.id)
+
+    async def _one(self, job_id: str, attempt: Attempt, offset: int) -> AsyncIterator[LogChunk]:
         runner = self._nodes.runner(attempt.node)
         if offset == -1:
             offset = await runner.log_size(attempt.id)
@@ -181,20 +197,23 @@ class Logs:
                 if ended:
                     return
                 # The last lines may have come after the look above: one that has ended is looked at once more.
-                ended = await self._ended(job.id)
+                ended = await self._ended(job_id, attempt)
             if not chunk.frames and not ended:
                 await runner.wait_logs(attempt.id, offset, _LOOK_AGAIN_S)
 
-    async def _attempt(self, job: Job) -> Attempt | None:
-        """The job's attempt, once it has one; None if it ended without."""
-        while job.attempt is None and not job.status.terminal:
+    async def _attempt(self, job: Job, number: int) -> Attempt | None:
+        """The job's attempt of that number, from 0, once it has it; None if it ended without."""
+        while len(job.attempts) <= number and not job.status.terminal:
             self._check_open()
             await self._changes.wait(job.id, _LOOK_AGAIN_S)
             job = await self._store.get_job(job.id)
-        return job.attempt
+        return job.attempts[number] if number < len(job.attempts) else None
 
-    async def _ended(self, job_id: str) -> bool:
-        return (await self._store.get_job(job_id)).status.terminal
+    async def _ended(self, job_id: str, attempt: Attempt) -> bool:
+        return (await self._store.get_job(job_id)).status.terminal or await self._lost(job_id, attempt)
+
+    async def _lost(self, job_id: str, attempt: Attempt) -> bool:
+        return attempt in (await self._store.get_job(job_id)).lost_attempts
 
     def _check_open(self) -> None:
         if self._closing:
