@@ -14,28 +14,28 @@ class MemoryNodes:
     """:class:`jobsphere.domain.node_ports.Nodes` of these runners, each with this capacity at first."""
 
     def __init__(self, capacity: NodeCapacity, *runners: KeepingRunner) -> None:
-        self._nodes = {runner.node: Node(runner.node, capacity) for runner in runners}
-        self._runners = {runner.node: runner for runner in runners}
+        self.held = {runner.node: Node(runner.node, capacity) for runner in runners}
+        self.runners = {runner.node: runner for runner in runners}
         self._changed: list[Callable[[], None]] = []
 
     def all(self) -> Mapping[str, Node]:
-        return dict(self._nodes)
+        return dict(self.held)
 
     def runner(self, name: str) -> KeepingRunner:
-        if name not in self._nodes:
+        if name not in self.held:
             raise unknown(name)
-        if self._nodes[name].condition in {Condition.AWAY, Condition.LOST}:
+        if self.held[name].condition in {Condition.AWAY, Condition.LOST}:
             raise UnavailableError(f"node {name} cannot be reached")
-        return self._runners[name]
+        return self.runners[name]
 
     def subscribe(self, changed: Callable[[], None], hint: Callable[[str], None]) -> None:
         self._changed.append(changed)
-        for runner in self._runners.values():
+        for runner in self.runners.values():
             runner.subscribe(hint)
 
     def become(self, name: str, condition: Condition, why: str = "") -> None:
         """Something happens to a node."""
-        node = self._nodes[name]
-        self._nodes[name] = Node(name, node.capacity, condition, why)
+        node = self.held[name]
+        self.held[name] = Node(name, node.capacity, condition, why)
         for changed in self._changed:
             changed()

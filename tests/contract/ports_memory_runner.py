@@ -48,7 +48,7 @@ class MemoryRunner:
         self.held: dict[str, MemoryAttempt] = {}
         self.fault: Exception | None = None
         self._outbox = outbox
-        self._takers = takers
+        self.takers = takers
         self._hints: list[Callable[[str], None]] = []
         self._changed = asyncio.Condition()
 
@@ -72,13 +72,13 @@ class MemoryRunner:
     async def deliver(self, project_id: str, attempt_id: str, files: Sequence[CollectedFile]) -> None:
         self._fail()
         at = self._outbox / attempt_id
-        await self._takers.blobs.adopt(
+        await self.takers.blobs.adopt(
             project_id, [FinishedFile(c.file.sha256, c.file.size_bytes, at / c.name) for c in files]
         )
 
     async def deliver_dataset(self, project_id: str, attempt_id: str, name: str, dataset_id: str) -> None:
         self._fail()
-        await self._takers.datasets.adopt(project_id, dataset_id, self._outbox / attempt_id / name)
+        await self.takers.datasets.adopt(project_id, dataset_id, self._outbox / attempt_id / name)
 
     async def tidy(self, attempt_id: str) -> None:
         self._fail()

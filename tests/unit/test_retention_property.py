@@ -84,7 +84,7 @@ class LocalWorld(World):
         self.local = blobs
         for holder in (self.artifacts, self.reconciler):
             holder._blobs = blobs
-        self.runner._takers = Takers(blobs, self.dataset_files)
+        self.runner.takers = Takers(blobs, self.dataset_files)
         self.data = JobData(self.store, blobs, self.nodes, self.clock)
         self.jobs._data = self.data
 
