@@ -16,8 +16,9 @@ from jobsphere.domain.node_ports import Nodes, OneNode
 from jobsphere.domain.tracing import Tracer
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import Metrics
+from jobsphere.runner.directories import Takers
 from jobsphere.runner.generation import generation_of
-from jobsphere.runner.local import LocalRunner, Takers
+from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock

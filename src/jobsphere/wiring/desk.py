@@ -25,7 +25,8 @@ from jobsphere.domain.access_ports import AccountStore
 from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.domain.node_ports import OneNode
 from jobsphere.domain.resource import Subject
-from jobsphere.runner.local import LocalRunner, Takers
+from jobsphere.runner.directories import Takers
+from jobsphere.runner.local import LocalRunner
 from jobsphere.service.access import Access
 from jobsphere.service.accounts import Accounts
 from jobsphere.service.audit import OK, Audit
