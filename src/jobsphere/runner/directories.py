@@ -39,7 +39,7 @@ from jobsphere.runner.watch import Hint, Watch, open_watch
 ATTEMPTS, TIDIED, RUN = "attempts", "ended", "run"
 NODE_LOG = "node.log"
 _GONE = ".removed-"
-_ATTEMPT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
+ATTEMPT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 _REMEMBERED = 1000
 SERVERS_OWN = frozenset({"JOBSPHERE_DATABASE_PASSWORD", "PGPASSWORD"})
 """Variables that no process of a node has any use for."""
@@ -239,7 +239,7 @@ class RunDirectories:
         return bool(frames) or self._run(attempt_id).has(COLLECTED)
 
     def _run(self, attempt_id: str) -> RunDirectory:
-        if not _ATTEMPT_ID.fullmatch(attempt_id):
+        if not ATTEMPT_ID.fullmatch(attempt_id):
             raise NotFoundError(f"there is no attempt {attempt_id!r}")
         path = self._attempts / attempt_id
         tidied = self._tidied / attempt_id

@@ -90,8 +90,8 @@ def dropping(store: SqlJobStore, data_dir: Path) -> Callable[[str, Sequence[str]
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
         settings = load({"data_dir": data_dir})
-        blobs = blobs_of(settings, data_dir, store).store
-        runner = LocalRunner(data_dir, "", (), Takers(blobs, LocalDatasets(settings.shared / DATASETS)))
+        blobs = blobs_of(settings, settings.node_dir, store).store
+        runner = LocalRunner(settings.node_dir, "", (), Takers(blobs, LocalDatasets(settings.shared / DATASETS)))
         try:
             data = JobData(store, blobs, OneNode(runner, NodeCapacity(0, 0)), SystemClock())
             await drop_files(data, settings.shared, project_id, attempts)
