@@ -31,6 +31,8 @@ from jobsphere.runner.watch import PollingWatch
 POLL_S, GRACE_S = 5.0, 30.0
 SUBMITTED, SUBMITTING = "slurm", "slurm.lock"
 _MIB = 1 << 20
+_CLOSING_S = 3.0
+"""How long those that close books, and go on without this server, are waited for so that nobody asks for their end."""
 _ENDS = {
     "CANCELLED": "was cancelled there (scancel), not by a cancel of this job",
     "TIMEOUT": "ran into the time limit that Slurm has for it; a longer one is set by slurm_args (--time=…)",
@@ -89,6 +91,8 @@ class SlurmRunner(RunDirectories):
         """Look no more; the attempts go on."""
         await super().close()
         await self.queue.close()
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_CLOSING_S)
 
     async def launch(self, plan: AttemptPlan) -> None:
         """See :meth:`jobsphere.domain.ports.Runner.launch`.
