@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.postgres import Postgres, postgres_server
 from tests.reliability import Findings, Load, Sweep
+from tests.slurm import Slurm, slurm_cluster
 
 pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place", "tests.load.jobs", "tests.load.clients")
 # How fast a test runs is for no test to say: the machine may be busy.
@@ -95,3 +96,10 @@ def postgres() -> Generator[Postgres]:
     """A PostgreSQL server, started when the first test asks for it."""
     with postgres_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Generator[Slurm]:
+    """A cluster of Slurm."""
+    with slurm_cluster() as cluster:
+        yield cluster

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Install the Debian packages that the tests need, where that may be done; else say what is missing and what it costs.
 set -eu
+PATH=$PATH:/usr/sbin
 missing=
 for pair in bwrap:bubblewrap podman:podman runc:runc catatonit:catatonit busybox:busybox-static \
     docker-registry:docker-registry htpasswd:apache2-utils s3fs:s3fs fusermount:fuse chromium:chromium \
-    java:openjdk-17-jre-headless curl:curl; do
+    java:openjdk-17-jre-headless curl:curl \
+    sbatch:slurm-wlm munged:munge; do
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0

@@ -94,6 +94,16 @@ class Settings(BaseSettings):
     working_storage: Path | None = None
     """The folder, on a large volume, where jobs with ``extended_working_storage`` work. By default the data
     directory's own disk."""
+    slurm_partition: str = ""
+    """The partition of Slurm that all jobs go to, one job of Slurm each; empty: they run on this machine. Servers and
+    compute nodes need ``shared_dir`` under the same path."""
+    slurm_args: tuple[str, ...] = ()
+    """More options of `sbatch` for every job: ``--account=…``, ``--qos=…``, ``--time=…``."""
+    slurm_poll_s: Annotated[float, Field(gt=0)] = 5
+    """How often Slurm is asked about its jobs, in seconds: once for all of them."""
+    slurm_grace_s: Annotated[float, Field(ge=0)] = 30
+    """How long the records of a job that Slurm has ended may take through the shared folder, in seconds, before the job
+    counts as lost: longer than a network filesystem keeps what it has looked up."""
     sandbox: Annotated[str, Field(pattern="^(auto|bubblewrap|none)$")] = "auto"
     """How jobs are fenced in: ``auto`` takes bubblewrap where it works and warns where it does not, ``bubblewrap``
     refuses to start without it, ``none`` does without."""
@@ -217,6 +227,14 @@ class Settings(BaseSettings):
     def shared(self) -> Path:
         """Where everything lies that all servers of one database, and all nodes, must agree on; absolute."""
         return (self.shared_dir or self.data_dir).expanduser().absolute()
+
+    @property
+    def node_dir(self) -> Path:
+        """What supervisors call the data directory: where run directories, environments and copies of files are.
+
+        The jobs of Slurm run on other hosts, which see the shared folder only.
+        """
+        return self.shared if self.slurm_partition else self.data_dir.expanduser().absolute()
 
     @property
     def client_host(self) -> str:

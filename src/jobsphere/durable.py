@@ -55,6 +55,7 @@ class Point(StrEnum):
     ATTEMPT_CLEARED = "attempt.cleared"
     ATTEMPT_TIDIED = "attempt.tidied"
     ATTEMPT_REMOVED = "attempt.removed"
+    SLURM_SUBMIT = "slurm.submit"
     PROGRAM_START = "program.start"
     LOG_SYNC = "log.sync"
     SYSTEM_FILES = "system-files"

@@ -19,22 +19,14 @@ from jobsphere.domain.ports import EnvironmentBuilder
 from jobsphere.runner import spawner
 from jobsphere.runner.bench import Bench
 from jobsphere.runner.bringing import bring_inputs
+from jobsphere.runner.carrying import carry
+from jobsphere.runner.gpus import fit_gpus
 from jobsphere.runner.supervisor import Supervisor
 
 
 def main(argv: list[str] | None = None) -> None:
     """Serve launches for a data directory until there is nothing left to do."""
-    parser = argparse.ArgumentParser(prog="python -m jobsphere.node", description="Carries the jobs of this machine.")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--idle", type=float, default=spawner.IDLE_S, help="seconds to stay with nothing to do")
-    parser.add_argument(
-        "--python-search-path", action="append", default=[], help="a folder to look for interpreters in first"
-    )
-    parser.add_argument("--conda-channel-alias", default="", help="the URL that conda channels are folders of")
-    parser.add_argument("--working-storage", type=Path, help="the folder of jobs with extended working storage")
-    parser.add_argument("--generation", default="", help="the code that this is, by the server's name for it")
-    parser.add_argument("--shared-dir", type=Path, help="the folder of keys and of blobs that are in no bucket")
-    options = parser.parse_args(argv)
+    options = _options(argv)
     data = options.data_dir.resolve()
     shared = (options.shared_dir or data).resolve()
     volume = options.working_storage or data / "storage"
@@ -69,8 +61,34 @@ def main(argv: list[str] | None = None) -> None:
 
         return Keys.of_node(shared, os.environ).box().open(project_id, sealed)
 
-    supervisor = Supervisor(source, builder, unseal, str(volume), condemn, bring)
-    spawner.serve(str(data / "run"), supervisor.carry, options.idle, options.generation)
+    supervisor = Supervisor(source, builder, unseal, str(volume), condemn, bring, fit_gpus if options.carry else None)
+    _work(options, supervisor, str(data / "run"))
+
+
+def _work(options: argparse.Namespace, supervisor: Supervisor, run_folder: str) -> None:
+    if options.carry:
+        sys.exit(carry(options.carry, supervisor.start, supervisor.close))
+    if options.close:
+        supervisor.close(options.close)
+    else:
+        spawner.serve(run_folder, supervisor.carry, options.idle, options.generation)
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m jobsphere.node", description="Carries the jobs of this machine.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--idle", type=float, default=spawner.IDLE_S, help="seconds to stay with nothing to do")
+    parser.add_argument(
+        "--python-search-path", action="append", default=[], help="a folder to look for interpreters in first"
+    )
+    parser.add_argument("--conda-channel-alias", default="", help="the URL that conda channels are folders of")
+    parser.add_argument("--working-storage", type=Path, help="the folder of jobs with extended working storage")
+    parser.add_argument("--generation", default="", help="the code that this is, by the server's name for it")
+    parser.add_argument("--shared-dir", type=Path, help="the folder of keys and of blobs that are in no bucket")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--carry", metavar="RUN_DIRECTORY", help="carry this one attempt in the foreground, no other")
+    one.add_argument("--close", metavar="RUN_DIRECTORY", help="write down the end of this one attempt, which is lost")
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from ports_memory_runner import MemoryRunner, unavailable
+from tests.slurm import PARTITION
 
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
@@ -25,6 +26,7 @@ from jobsphere.domain.attempt import (
 )
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from jobsphere.runner.local import LocalRunner, Takers
+from jobsphere.runner.slurm import SlurmRunner, SlurmSettings
 from jobsphere.runner.watch import PollingWatch
 
 HANG_S = 30
@@ -67,6 +69,17 @@ class PollingSubject(LocalSubject):
         self.runner._watch = PollingWatch(self.runner._changed)
 
 
+class SlurmSubject(LocalSubject):
+    """Jobs of a real Slurm."""
+
+    def __init__(self, path):
+        self.path = path
+        self.outbox = path / "attempts/a1/outbox"
+        argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(path)]
+        how = SlurmSettings(PARTITION, (), 0.2, 0.5)
+        self.runner = SlurmRunner(path, "cluster", takers(path), argv, how)
+
+
 class MemorySubject:
     def __init__(self, path):
         self.runner = MemoryRunner(path / "outbox", takers(path))
@@ -89,8 +102,10 @@ class MemorySubject:
         await self.runner.close()
 
 
-@pytest.fixture(params=[LocalSubject, PollingSubject, MemorySubject])
-async def subject(request, tmp_path):
+@pytest.fixture(params=[LocalSubject, PollingSubject, SlurmSubject, MemorySubject])
+async def subject(request, tmp_path, monkeypatch):
+    if request.param is SlurmSubject:
+        monkeypatch.setenv("SLURM_CONF", request.getfixturevalue("slurm").environ["SLURM_CONF"])
     made = request.param(tmp_path)
     yield made
     await made.close()

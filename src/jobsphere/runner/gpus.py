@@ -6,6 +6,9 @@ import glob
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+
+from jobsphere.domain.attempt import AttemptPlan
 
 _DRIVER = "/proc/driver/nvidia/gpus"
 _FIELD = re.compile(r"^(GPU UUID|Device Minor):\s*(\S+)", re.MULTILINE)
@@ -19,6 +22,14 @@ def visible_gpus(indices: Sequence[int], driver: str = _DRIVER) -> str:
     """
     uuids = _uuids(driver) if indices else {}
     return ",".join(uuids.get(index, str(index)) for index in indices)
+
+
+def fit_gpus(plan: AttemptPlan) -> AttemptPlan:
+    """The plan with the GPUs that Slurm has chosen for this job of its: the server knew only how many."""
+    if plan.limits is None or not plan.limits.gpus:
+        return plan
+    chosen = tuple(int(index) for index in os.environ.get("SLURM_JOB_GPUS", "").split(",") if index.isdigit())
+    return replace(plan, limits=replace(plan.limits, gpus=chosen))
 
 
 def _uuids(driver: str) -> dict[int, str]:

@@ -6,6 +6,7 @@
     lock                              locked by the living supervisor; its end, however it comes, frees the lock
     claim                             made once and exclusively: the one supervisor that may start the program
     started  exit  collected          records: temporary name, fsync, rename, fsync of the directory
+    fate                              why the attempt is lost, by who knows, for the supervisor that closes it
     step                              what is being done now; renamed into place, not durable
     stop  control                     the server's stop order, and the FIFO whose readers a byte wakes up
     logs                              frames, see :mod:`jobsphere.runner.frames`
@@ -36,7 +37,7 @@ from jobsphere.durable import Point, durable, sync_directory
 from jobsphere.runner import records
 
 PLAN, STEP, STOP, CLAIM = "plan.json", "step", "stop", "claim"
-CUT = "cut"
+CUT, FATE = "cut", "fate"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
 LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
@@ -205,6 +206,10 @@ class RunDirectory:
     def order(self, order: StopOrder) -> None:
         """Write a stop order and wake the supervisor, if there is one. It reads the order at its start anyway."""
         self.write(STOP, order)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the supervisor look for a new stop order, if it is on this host."""
         try:
             fd = os.open(self.at(CONTROL), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:

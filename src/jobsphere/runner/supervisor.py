@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from jobsphere.domain.attempt import Ended, EndReason
+from jobsphere.domain.attempt import AttemptPlan, Ended, EndReason
 from jobsphere.domain.job import Phase
 from jobsphere.domain.limits import human_size
 from jobsphere.domain.ports import EnvironmentBuilder, EnvironmentBuildError
@@ -28,7 +28,7 @@ from jobsphere.runner.mounts import end_mounts
 from jobsphere.runner.processes import become_subreaper, end_leftovers, set_process_name
 from jobsphere.runner.program import Program
 from jobsphere.runner.room import NoRoomError, blame, is_full
-from jobsphere.runner.rundir import COLLECTED, CUT, EXIT, ROOT_DIRECTORIES, STARTED, RunDirectory
+from jobsphere.runner.rundir import CLAIM, COLLECTED, CUT, EXIT, FATE, ROOT_DIRECTORIES, STARTED, RunDirectory
 from jobsphere.runner.s3 import Buckets
 from jobsphere.runner.secrets import open_secrets
 from jobsphere.runner.spark import Connection, lost_connection, open_connection
@@ -49,6 +49,7 @@ class Supervisor:
         builder: Makes the builder of environments; called only for a plan that has one.
         unseal: Opens the sealed secret of a project; raises JobsphereError.
         volume: The folder that extended working storage lies in.
+        fit: Makes a plan one for this host, where the server could not know it.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Supervisor:
         volume: str = "",
         set_aside: SetAside = lambda _, __: None,
         bring: Bring = lambda _: None,
+        fit: Callable[[AttemptPlan], AttemptPlan] | None = None,
     ) -> None:
+        self._fit = fit
         self._source = source
         self._set_aside = set_aside
         self._bring = bring
@@ -76,26 +79,40 @@ class Supervisor:
         attempt claimed kills what may be left of it, writes down that it was lost, and collects what is there. One that
         finds another alive leaves.
         """
+        self._enter(path, may_start=True, may_close=True)
+
+    def start(self, path: str) -> None:
+        """The same, but leave an attempt that was claimed before: whoever knows that it is lost has it closed."""
+        self._enter(path, may_start=True, may_close=False)
+
+    def close(self, path: str) -> None:
+        """The same, but start nothing: the attempt is lost, as who knows has written down, claimed or not."""
+        self._enter(path, may_start=False, may_close=True)
+
+    def _enter(self, path: str, *, may_start: bool, may_close: bool) -> None:
         run = RunDirectory(path)
         lock = run.lock()
         if lock is None:
             return
         try:
-            if not run.has(COLLECTED):
-                self._carry(run)
+            if not run.has(COLLECTED) and (may_close or not run.has(CLAIM)):
+                self._carry(run, may_start=may_start, may_close=may_close)
         finally:
             os.close(lock)
             _settle()
 
-    def _carry(self, run: RunDirectory) -> None:
-        plan = run.plan()
+    def _carry(self, run: RunDirectory, *, may_start: bool, may_close: bool) -> None:
+        plan = self._fit(run.plan()) if self._fit else run.plan()
         set_process_name(f"js-{plan.attempt_id[-12:]}")
         become_subreaper()
         bench = Bench(run, plan)
         try:
             ended = run.read(EXIT, Ended)
             if ended is None:
-                ended = self._attempt(bench) if run.claim() else _lost(bench)
+                claimed = run.claim()
+                if not claimed and not may_close:
+                    return
+                ended = self._attempt(bench) if claimed and may_start else _lost(bench)
                 run.record(EXIT, ended)
             run.record(
                 COLLECTED, collect(bench, ended, _confinement(bench, None).seen_as, moved_folders(bench, self._volume))
@@ -219,11 +236,13 @@ def _lost(bench: Bench) -> Ended:
         cause = "the supervisor of the job was killed (out of memory, by somebody, or by a disk that failed it)"
     state = "while the program was running" if run.has(STARTED) else "before the program was started"
     message = f"The job was lost: {cause} {state}. It is not started again by itself; create it anew."
+    fate = run.read(FATE, Ended)
+    message, reason = (fate.message, fate.reason) if fate else (message, EndReason.LOST)
     for line in (*problems, message):
         bench.log(line)
     if left:
         bench.log(f"Killed {left} processes that were left of it")
-    return Ended(datetime.now(UTC), EndReason.LOST, None, Phase.MACHINE, message)
+    return Ended(datetime.now(UTC), reason, None, Phase.MACHINE, message)
 
 
 def _words(error: OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ from jobsphere.domain.node_ports import Nodes, OneNode
 from jobsphere.domain.tracing import Tracer
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import Metrics
+from jobsphere.runner.directories import Takers
 from jobsphere.runner.generation import generation_of
-from jobsphere.runner.local import LocalRunner, Takers
+from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
@@ -25,6 +27,7 @@ from jobsphere.wiring import parts
 from jobsphere.wiring.blobs import BlobParts, Blobs, blobs_of
 from jobsphere.wiring.database import open_store
 from jobsphere.wiring.keys import secret_key
+from jobsphere.wiring.slurm import slurm_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +66,14 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     stack.push_async_callback(store.close)
     keys = parts.keys_of(settings)
     keys.box()  # a key that is none is told now
-    volume = parts.storage_of(settings, data_dir)
-    command = parts.node_command(data_dir, settings, volume)
-    generation = generation_of(command)
-    command += ["--generation", generation]
-    blobs = blobs_of(settings, data_dir, store)
+    blobs = blobs_of(settings, settings.node_dir, store)
     told = keys.for_node() | blobs.for_node
     datasets = LocalDatasets(settings.shared / DATASETS)
-    runner = LocalRunner(data_dir, platform.node() or "local", command, Takers(blobs.store, datasets), told, generation)
-    stack.push_async_callback(runner.close)
-    types = instance_types_of(settings, volume)
+    takers = Takers(blobs.store, datasets)
+    if settings.slurm_partition:
+        nodes, types = await slurm_nodes(settings, takers, told, stack)
+    else:
+        nodes, types = one_node(settings, data_dir, takers, told, stack)
     return Adapters(
         clock,
         RandomIds(),
@@ -80,10 +81,24 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         tracer,
         store,
         blobs,
-        OneNode(runner, types.node),
+        nodes,
         HmacUrlSigner(key, http_url, clock),
         datasets,
         keys,
         key,
         types,
     )
+
+
+def one_node(
+    settings: Settings, data_dir: Path, takers: Takers, told: Mapping[str, str], stack: AsyncExitStack
+) -> tuple[Nodes, InstanceTypes]:
+    """The machine itself, which runs all jobs. ``told``: variables of its supervisors."""
+    volume = parts.storage_of(settings, data_dir)
+    command = parts.node_command(data_dir, settings, volume)
+    generation = generation_of(command)
+    command += ["--generation", generation]
+    runner = LocalRunner(data_dir, platform.node() or "local", command, takers, told, generation)
+    stack.push_async_callback(runner.close)
+    types = instance_types_of(settings, volume)
+    return OneNode(runner, types.node), types

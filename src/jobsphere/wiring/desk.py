@@ -25,7 +25,8 @@ from jobsphere.domain.access_ports import AccountStore
 from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.domain.node_ports import OneNode
 from jobsphere.domain.resource import Subject
-from jobsphere.runner.local import LocalRunner, Takers
+from jobsphere.runner.directories import Takers
+from jobsphere.runner.local import LocalRunner
 from jobsphere.service.access import Access
 from jobsphere.service.accounts import Accounts
 from jobsphere.service.audit import OK, Audit
@@ -89,8 +90,8 @@ def dropping(store: SqlJobStore, data_dir: Path) -> Callable[[str, Sequence[str]
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
         settings = load({"data_dir": data_dir})
-        blobs = blobs_of(settings, data_dir, store).store
-        runner = LocalRunner(data_dir, "", (), Takers(blobs, LocalDatasets(settings.shared / DATASETS)))
+        blobs = blobs_of(settings, settings.node_dir, store).store
+        runner = LocalRunner(settings.node_dir, "", (), Takers(blobs, LocalDatasets(settings.shared / DATASETS)))
         try:
             data = JobData(store, blobs, OneNode(runner, NodeCapacity(0, 0)), SystemClock())
             await drop_files(data, settings.shared, project_id, attempts)

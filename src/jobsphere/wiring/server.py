@@ -132,7 +132,7 @@ class Server:
         self._stack.push_async_callback(cases.engine.stop)
         self._engine = cases.engine
         upkeep = [
-            keep_up(lambda: asyncio.to_thread(keep_environments, data_dir, settings), _UPKEEP_S),
+            keep_up(lambda: asyncio.to_thread(keep_environments, settings.node_dir, settings), _UPKEEP_S),
             keep_up(lambda: asyncio.to_thread(keep_images, data_dir, settings), _UPKEEP_S),
             keep_up(lambda: asyncio.to_thread(adapters.blob_parts.trim), _UPKEEP_S),
             keep_up(lambda: adapters.blob_parts.sweep(cases.data), SWEEP_S),
