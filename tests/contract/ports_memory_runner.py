@@ -20,7 +20,7 @@ from jobsphere.domain.attempt import (
 )
 from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
 from jobsphere.domain.ports import FinishedFile
-from jobsphere.runner.local import Takers
+from jobsphere.runner.directories import Takers
 
 
 @dataclass

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from ports_memory_runner import MemoryRunner, unavailable
+from running_agent import RunningAgent
 from tests.slurm import PARTITION
 
 from jobsphere.blob.datasets import LocalDatasets
@@ -25,7 +26,8 @@ from jobsphere.domain.attempt import (
     StopOrder,
 )
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, UnavailableError
-from jobsphere.runner.local import LocalRunner, Takers
+from jobsphere.runner.directories import Takers
+from jobsphere.runner.local import LocalRunner
 from jobsphere.runner.slurm import SlurmRunner, SlurmSettings
 from jobsphere.runner.watch import PollingWatch
 
@@ -47,6 +49,9 @@ class LocalSubject:
         argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(path), "--idle", "0.2"]
         self.runner = LocalRunner(path, "here", argv, takers(path))
 
+    async def open(self):
+        pass
+
     async def write_first(self):
         pass
 
@@ -57,7 +62,28 @@ class LocalSubject:
         if await self.runner.attempts():
             await self.runner.stop("a1", StopOrder())
             await observed(self.runner, lambda seen: seen.collected)
-        await self.runner.close()
+        await self.end()
+
+    def end(self):
+        return self.runner.close()
+
+
+class RemoteSubject(LocalSubject):
+    """Real processes of another machine: everything goes by HTTPS."""
+
+    async def open(self):
+        self.local = self.runner
+        self.agent = RunningAgent(self.path, self.local)
+        await self.agent.start()
+        self.runner = self.agent.runner()
+        await self.agent.listen(self.runner)
+
+    async def close(self):
+        await super().close()
+        await self.agent.close()
+
+    def end(self):
+        return self.local.close()
 
 
 class PollingSubject(LocalSubject):
@@ -85,6 +111,9 @@ class MemorySubject:
         self.runner = MemoryRunner(path / "outbox", takers(path))
         self.outbox = path / "outbox/a1"
 
+    async def open(self):
+        pass
+
     async def write_first(self):
         await self.runner.become("a1", Started(datetime.now(UTC)))
         await self.runner.write("a1", LogFrame(LogStream.OUT, 1, b"one\n"))
@@ -102,11 +131,12 @@ class MemorySubject:
         await self.runner.close()
 
 
-@pytest.fixture(params=[LocalSubject, PollingSubject, SlurmSubject, MemorySubject])
+@pytest.fixture(params=[LocalSubject, PollingSubject, RemoteSubject, SlurmSubject, MemorySubject])
 async def subject(request, tmp_path, monkeypatch):
     if request.param is SlurmSubject:
         monkeypatch.setenv("SLURM_CONF", request.getfixturevalue("slurm").environ["SLURM_CONF"])
     made = request.param(tmp_path)
+    await made.open()
     yield made
     await made.close()
 

@@ -18,7 +18,8 @@ from jobsphere.blob.local import LocalBlobStore
 from jobsphere.domain.artifact import Compression, File, FileDesc
 from jobsphere.domain.attempt import AttemptPlan, LogFrame, LogStream, Observation, StopOrder
 from jobsphere.domain.command import OutputPlace, Placement
-from jobsphere.runner.local import LocalRunner, Takers
+from jobsphere.runner.directories import Takers
+from jobsphere.runner.local import LocalRunner
 from jobsphere.runner.processes import parent_of
 
 HANG_S = 30

@@ -27,7 +27,7 @@ from jobsphere.domain.errors import FailedPreconditionError, NotFoundError
 from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.ports import JobStore
 from jobsphere.engine.retention import Retention
-from jobsphere.runner.local import Takers
+from jobsphere.runner.directories import Takers
 from jobsphere.service.data import JobData
 from jobsphere.store.failing import FailingJobStore
 from jobsphere.wiring import desk, resources

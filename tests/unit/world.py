@@ -37,7 +37,7 @@ from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler
-from jobsphere.runner.local import Takers
+from jobsphere.runner.directories import Takers
 from jobsphere.service.access import Access
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes

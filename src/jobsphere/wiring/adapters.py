@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,15 @@ from jobsphere.domain.tracing import Tracer
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import Metrics
 from jobsphere.runner.directories import Takers
-from jobsphere.runner.generation import generation_of
-from jobsphere.runner.local import LocalRunner
 from jobsphere.secretbox import Keys
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring import parts
 from jobsphere.wiring.blobs import BlobParts, Blobs, blobs_of
+from jobsphere.wiring.cluster import is_cluster, open_nodes
 from jobsphere.wiring.database import open_store
 from jobsphere.wiring.keys import secret_key
+from jobsphere.wiring.node_runner import open_local_runner
 from jobsphere.wiring.slurm import slurm_nodes
 
 
@@ -70,10 +69,19 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     told = keys.for_node() | blobs.for_node
     datasets = LocalDatasets(settings.shared / DATASETS)
     takers = Takers(blobs.store, datasets)
+    nodes: Nodes
     if settings.slurm_partition:
         nodes, types = await slurm_nodes(settings, takers, told, stack)
     else:
-        nodes, types = one_node(settings, data_dir, takers, told, stack)
+        volume = parts.storage_of(settings, data_dir)
+        types = instance_types_of(settings, volume)
+        if is_cluster(settings):
+            nodes = await open_nodes(settings, stack)
+        else:
+            runner = await open_local_runner(
+                settings, data_dir, platform.node() or "local", volume, takers, told, stack
+            )
+            nodes = OneNode(runner, types.node)
     return Adapters(
         clock,
         RandomIds(),
@@ -88,17 +96,3 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         key,
         types,
     )
-
-
-def one_node(
-    settings: Settings, data_dir: Path, takers: Takers, told: Mapping[str, str], stack: AsyncExitStack
-) -> tuple[Nodes, InstanceTypes]:
-    """The machine itself, which runs all jobs. ``told``: variables of its supervisors."""
-    volume = parts.storage_of(settings, data_dir)
-    command = parts.node_command(data_dir, settings, volume)
-    generation = generation_of(command)
-    command += ["--generation", generation]
-    runner = LocalRunner(data_dir, platform.node() or "local", command, takers, told, generation)
-    stack.push_async_callback(runner.close)
-    types = instance_types_of(settings, volume)
-    return OneNode(runner, types.node), types

@@ -1,0 +1,31 @@
+"""The runner of this machine, as settings choose it: for a server that is its own node, and for an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from jobsphere.config import Settings
+from jobsphere.runner.directories import Takers
+from jobsphere.runner.generation import generation_of
+from jobsphere.runner.local import LocalRunner
+from jobsphere.wiring import parts
+
+
+async def open_local_runner(
+    settings: Settings,
+    data_dir: Path,
+    name: str,
+    volume: Path,
+    takers: Takers,
+    told: Mapping[str, str],
+    stack: AsyncExitStack,
+) -> LocalRunner:
+    """Open it; ``stack`` closes it. ``told``: variables for its supervisors; they may be secret."""
+    command = parts.node_command(data_dir, settings, volume)
+    generation = generation_of(command)
+    command += ["--generation", generation]
+    runner = LocalRunner(data_dir, name, command, takers, told, generation)
+    stack.push_async_callback(runner.close)
+    return runner
