@@ -62,6 +62,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default_factory=default_data_dir)
     """Where everything lives."""
+    shared_dir: Path | None = None
+    """The folder that all servers of one database, and all nodes, see under the same path: certificates, keys,
+    datasets, project disks. By default the data directory."""
     host: str = "127.0.0.1"
     """The address to listen on. Off loopback, every call needs a token."""
     grpc_port: Port = 9443
@@ -211,6 +214,11 @@ class Settings(BaseSettings):
         return not is_loopback(self.host) if self.require_tokens is None else self.require_tokens
 
     @property
+    def shared(self) -> Path:
+        """Where everything lies that all servers of one database, and all nodes, must agree on; absolute."""
+        return (self.shared_dir or self.data_dir).expanduser().absolute()
+
+    @property
     def client_host(self) -> str:
         """The host that clients connect to."""
         if self.public_host:
@@ -258,6 +266,15 @@ def load(options: Mapping[str, object], config: Path | None = None) -> Settings:
         where = ".".join(str(p) for p in first["loc"])
         known = ", ".join(Settings.model_fields)
         raise InvalidArgumentError(f"setting {where}: {first['msg']}; the settings are: {known}") from e
+
+
+def shared_of(data_dir: Path) -> Path:
+    """The shared folder of a data directory, as its settings have it; see :attr:`Settings.shared`.
+
+    Raises:
+        InvalidArgumentError: as :func:`load`.
+    """
+    return load({"data_dir": data_dir}).shared
 
 
 def _pick(values: Mapping[str, object], key: str) -> dict[str, object]:

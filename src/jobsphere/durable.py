@@ -141,6 +141,30 @@ def write_private(path: Path, content: bytes, point: Point, *, mode: int = 0o600
     sync_directory(path.parent, point)
 
 
+def create_private(path: Path, content: bytes, point: Point) -> bool:
+    """Put a small file in place, whole and lasting, unless one is there: whether this one is.
+
+    Of any number that do so at once, on one host or on several that share the folder, one succeeds. What a killed one
+    leaves is a draft that nobody reads.
+    """
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            with durable(point):
+                os.fsync(fd)
+        with durable(point):
+            os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_directory(path.parent, point)
+    return True
+
+
 def open_lock(path: str | os.PathLike[str]) -> int:
     """Open a lock file, made if need be. The descriptor is not inherited by programs."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -176,6 +200,17 @@ def alone(path: str | os.PathLike[str]) -> Generator[bool]:
     fd = open_lock(path)
     try:
         yield lock_is_free(fd, fcntl.LOCK_EX)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked_file(path: str | os.PathLike[str]) -> Generator[None]:
+    """Hold the lock alone, however long that takes to get. The file stays, as with :func:`alone`."""
+    fd = open_lock(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(fd)
 

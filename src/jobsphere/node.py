@@ -33,13 +33,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--conda-channel-alias", default="", help="the URL that conda channels are folders of")
     parser.add_argument("--working-storage", type=Path, help="the folder of jobs with extended working storage")
     parser.add_argument("--generation", default="", help="the code that this is, by the server's name for it")
+    parser.add_argument("--shared-dir", type=Path, help="the folder of keys and of blobs that are in no bucket")
     options = parser.parse_args(argv)
     data = options.data_dir.resolve()
+    shared = (options.shared_dir or data).resolve()
     volume = options.working_storage or data / "storage"
 
     def blobs() -> Path:
         """Where they are for this supervisor: of a bucket, the copies that are here."""
-        return data / (CACHE if BUCKET_VARIABLE in os.environ else BLOBS)
+        return data / CACHE if BUCKET_VARIABLE in os.environ else shared / BLOBS
 
     def source(project_id: str, sha256: str) -> Path:
         path = blob_path(blobs(), project_id, sha256)
@@ -65,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     def unseal(project_id: str, sealed: str) -> str:
         from jobsphere.secretbox import Keys  # only who has secrets pays for it
 
-        return Keys.of_node(data, os.environ).box().open(project_id, sealed)
+        return Keys.of_node(shared, os.environ).box().open(project_id, sealed)
 
     supervisor = Supervisor(source, builder, unseal, str(volume), condemn, bring)
     spawner.serve(str(data / "run"), supervisor.carry, options.idle, options.generation)

@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from jobsphere.domain.errors import CorruptedError, FailedPreconditionError
-from jobsphere.durable import Point, locked, write_private
+from jobsphere.durable import Point, locked_file, write_private
 
 KEY_VARIABLE = "JOBSPHERE_SECRET_KEY"
 KEY_FILE_VARIABLE = "JOBSPHERE_SECRET_KEY_FILE"
 KEY_FILE = "secret.keys"
-"""In the data directory; another place can be set."""
+"""In the shared folder, which is the data directory unless one is set; another place can be set."""
 _PURPOSE = b"jobsphere secrets v1"
 _VERSION = "v1."
 _KEY_BYTES = 32
@@ -95,25 +95,25 @@ class SecretBox:
 
 
 class Keys:
-    """The keys of one data directory, read each time: a running server follows a rotation.
+    """The keys of a server, read each time: a running one follows a rotation.
 
     Args:
-        data_dir: Holds ``key``, the server's own.
-        file: The key file; None for the one in the data directory. Need not exist.
+        shared: The folder that holds ``key``, the server's own.
+        file: The key file; None for the one in that folder. Need not exist.
         environ: Where :data:`KEY_VARIABLE` is looked for.
     """
 
-    def __init__(self, data_dir: Path, file: Path | None, environ: Mapping[str, str]) -> None:
-        self._data_dir = data_dir
+    def __init__(self, shared: Path, file: Path | None, environ: Mapping[str, str]) -> None:
+        self._shared = shared
         self._named = file is not None
-        self.file = file or data_dir / KEY_FILE
+        self.file = file or shared / KEY_FILE
         self._environ = environ
 
     @classmethod
-    def of_node(cls, data_dir: Path, environ: Mapping[str, str]) -> Keys:
+    def of_node(cls, shared: Path, environ: Mapping[str, str]) -> Keys:
         """The keys as a server told them to its node, by variables."""
         named = environ.get(KEY_FILE_VARIABLE)
-        return cls(data_dir, Path(named) if named else None, environ)
+        return cls(shared, Path(named) if named else None, environ)
 
     def for_node(self) -> dict[str, str]:
         """The variables by which the node knows the keys. One of them is a secret: it travels in memory only."""
@@ -131,7 +131,7 @@ class Keys:
         Raises:
             FailedPreconditionError: a key is none, or the named file cannot be read.
         """
-        own = (self._data_dir / "key").read_bytes()
+        own = (self._shared / "key").read_bytes()
         return SecretBox(*_parse(KEY_VARIABLE, self._environ.get(KEY_VARIABLE, "")), *self.in_file(), own)
 
     def seal(self, project_id: str, secret: str) -> str:
@@ -165,7 +165,7 @@ class Keys:
         """Put these keys into the file, durably and at once; only its owner can read it."""
         text = "# Keys that seal secrets: the first seals, all open. Keep a copy apart from the data directory.\n"
         text += "".join(base64.b64encode(key).decode() + "\n" for key in keys)
-        with locked(self.file.parent):
+        with locked_file(self.file.with_name(f".{self.file.name}.lock")):
             write_private(self.file, text.encode("ascii"), Point.SECRETS_KEY)
 
 

@@ -60,6 +60,19 @@ async def test_a_data_directory_in_a_folder_that_may_be_read_is_hidden(tmp_path:
     assert {*map(Path, seen)} - ways == expected
 
 
+@pytest.mark.parametrize("place", ["all", "data/all", "."])
+async def test_the_folder_of_all_servers_is_hidden_wherever_it_lies(tmp_path: Path, place: str) -> None:
+    """Beside the data directory, in it, or around it."""
+    around = tmp_path / "around"
+    shared = around / place
+    (shared / "tls").mkdir(parents=True)
+    (shared / "tls" / "ca-key.pem").write_text("secret")
+    async with open_node(around / "data") as node:
+        seen = await seen_below(node, around, SandboxPlan(read_only=(str(tmp_path),), hidden=(str(shared),)))
+    assert not [path for path in seen if "tls" in path]
+    assert str(node.data) in seen
+
+
 async def test_an_interpreter_by_a_link_in_somebodys_folder_shows_nothing_else_of_it(tmp_path: Path) -> None:
     """As uv leaves them: ~/.local/bin/python3.N, while the data directory is in ~/.local/share by default."""
     python = _another_python()

@@ -77,7 +77,7 @@ def test_a_running_server_follows_a_rotation(data: Path):
     assert keys.box().open("p", before) == "x"
     assert keys.resealed("p", before) != before
     assert oct(os.stat(data / KEY_FILE).st_mode & 0o777) == "0o600"
-    assert sorted(p.name for p in data.iterdir()) == ["key", KEY_FILE]
+    assert sorted(p.name for p in data.iterdir()) == [f".{KEY_FILE}.lock", "key", KEY_FILE]
 
 
 @pytest.mark.parametrize("word", ["planted", b64encode(b"short").decode(), "é", "planted=" * 8])

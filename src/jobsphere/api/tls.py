@@ -6,11 +6,8 @@ host names and for this machine. The authority's key never leaves its directory 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import ipaddress
-import os
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from jobsphere.durable import Point, write_private
+from jobsphere.durable import Point, create_private, locked_file, write_private
 
 SERVER_HOSTS = (
     "datasphere.api.cloud.yandex.net",
@@ -57,8 +54,10 @@ class _Authority:
     key: ec.EllipticCurvePrivateKey
 
 
-def ensure_certificates(directory: Path, hosts: Sequence[str] = (), now: datetime | None = None) -> TlsFiles:
-    """See to it that the directory holds a good authority and a good server certificate.
+def ensure_certificates(
+    directory: Path, hosts: Sequence[str] = (), now: datetime | None = None, own: Path | None = None
+) -> TlsFiles:
+    """See to it that there are a good authority, shared by all servers, and this server's own good certificate.
 
     The authority is made once and kept for ten years. The server's certificate is made anew when less than 30 days of
     it are left, when it lacks one of the names, or when it is damaged. Each file appears complete or not at all; any
@@ -68,16 +67,20 @@ def ensure_certificates(directory: Path, hosts: Sequence[str] = (), now: datetim
         directory: Made if it is not there.
         hosts: Host names and addresses to be named besides :data:`SERVER_HOSTS`.
         now: The present, for tests.
+        own: Where this server's certificate is, beside a copy of ``ca.pem``; by default with the authority.
 
     Raises:
-        OSError: the directory cannot be written.
+        OSError: a directory cannot be written.
         ValueError: the authority's own files are damaged, or one of ``hosts`` is no host name.
     """
-    now = now or datetime.now(UTC)
-    files = TlsFiles(directory / "ca.pem", directory / "ca-key.pem", directory / "server.pem")
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(directory):
+    now, own = now or datetime.now(UTC), own or directory
+    files = TlsFiles(directory / "ca.pem", directory / "ca-key.pem", own / "server.pem")
+    for folder in (directory, own):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked_file(directory / ".lock"):
         authority = _ensure_authority(files, now)
+        # Commands beside this server look for it by the data directory alone.
+        _show(own / "ca.pem", authority)
         names = tuple(dict.fromkeys((*SERVER_HOSTS, *hosts)))
         if not _is_good(files.server_pem, authority, names, now):
             write_private(files.server_pem, _issue(authority, names, now), Point.TLS_FILE)
@@ -100,25 +103,23 @@ def key_and_chain(pem: bytes) -> tuple[bytes, bytes]:
     return pem[:start], pem[start:]
 
 
-@contextlib.contextmanager
-def _locked(directory: Path) -> Generator[None]:
-    descriptor = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _ensure_authority(files: TlsFiles, now: datetime) -> _Authority:
-    # The key's file holds the certificate as well, so that a crash between two files cannot part them.
-    if not files.ca_key.exists() or _expires_soon(_load_authority(files).certificate, now):
+    # The key's file holds the certificate as well, so that a crash between two files cannot part them. The first one is
+    # safe even between hosts whose locks do not reach each other.
+    if not files.ca_key.exists():
+        create_private(files.ca_key, _new_authority(now), Point.TLS_FILE)
+    elif _expires_soon(_load_authority(files).certificate, now):
         write_private(files.ca_key, _new_authority(now), Point.TLS_FILE)
     authority = _load_authority(files)
-    public = authority.certificate.public_bytes(serialization.Encoding.PEM)
-    if not files.ca_pem.exists() or files.ca_pem.read_bytes() != public:
-        write_private(files.ca_pem, public, Point.TLS_FILE, mode=0o644)
+    _show(files.ca_pem, authority)
     return authority
+
+
+def _show(path: Path, authority: _Authority) -> None:
+    """Have the public part there."""
+    public = authority.certificate.public_bytes(serialization.Encoding.PEM)
+    if not path.exists() or path.read_bytes() != public:
+        write_private(path, public, Point.TLS_FILE, mode=0o644)
 
 
 def _load_authority(files: TlsFiles) -> _Authority:

@@ -75,7 +75,13 @@ def backup(
         "no backup was made",
         "stop the server, make the database's by pg_dump, and copy the data directory, which has the files",
     )
-    bucket = config.load({"data_dir": folder}).blobs
+    settings = config.load({"data_dir": folder})
+    if settings.shared != folder:
+        raise FailedPreconditionError(
+            f"no backup was made: keys, datasets and disks are in {settings.shared} (setting shared_dir); stop the "
+            "servers and copy both folders"
+        )
+    bucket = settings.blobs
     passphrase = _new_passphrase(passphrase_file) if with_keys or passphrase_file else None
     with _progress("Backing up", quiet=json_) as (total, report):
         made = make_backup(folder, target, Wanted(hard_links, passphrase, not bucket), total, report)
@@ -163,7 +169,7 @@ def _keys_of(data_dir: Path, made: Manifest) -> str:
     from jobsphere.secretbox import KEY_VARIABLE
     from jobsphere.wiring.parts import keys_of
 
-    keys = keys_of(config.load({"data_dir": data_dir}), data_dir)
+    keys = keys_of(config.load({"data_dir": data_dir}))
     told = "The keys are in it, sealed: whoever has the passphrase can open all secrets." if made.keys else _NO_KEYS
     if keys.by_variable:
         return f"{told} Those of the variable {KEY_VARIABLE} are not: keep a copy."

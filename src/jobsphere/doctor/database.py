@@ -55,7 +55,7 @@ def records(known: Known) -> Iterator[Finding]:
 
 def keys(known: Known) -> Iterator[Finding]:
     """The server's key is one, and the keys open every stored secret."""
-    path = known.look.data_dir / "key"
+    path = known.look.shared / "key"
     if not path.is_file() or path.stat().st_size != _KEY_BYTES:
         text = "is not there" if not path.is_file() else f"has {path.stat().st_size} bytes instead of {_KEY_BYTES}"
         yield Finding(
@@ -63,7 +63,7 @@ def keys(known: Known) -> Iterator[Finding]:
         )
         return
     try:
-        box = keys_of(known.look.settings, known.look.data_dir).box()
+        box = keys_of(known.look.settings).box()
     except (JobsphereError, OSError) as error:
         yield Finding(str(error), "mend the key file, or bring it back from a copy")
         return
@@ -76,9 +76,8 @@ def keys(known: Known) -> Iterator[Finding]:
 
 def permissions(known: Known) -> Iterator[Finding]:
     """Nobody else reads what is secret, and all of it is the owner's."""
-    top = known.look.data_dir
-    owner = top.stat().st_uid
-    for path, bits in private_parts(top):
+    owner = known.look.data_dir.stat().st_uid
+    for path, bits in (part for top in {known.look.data_dir, known.look.shared} for part in private_parts(top)):
         status = path.stat()
         if status.st_mode & bits:
             text = f"{path} can be read or changed by others (mode {status.st_mode & 0o777:o})"

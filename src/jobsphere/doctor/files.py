@@ -36,7 +36,7 @@ def blobs(known: Known) -> Iterator[Finding]:
         )
         yield Finding(text, "see that the bucket keeps what it has (versions, a copy elsewhere)", Level.NOTE)
         return
-    root, contents = known.look.data_dir / "blobs", known.contents
+    root, contents = known.look.shared / "blobs", known.contents
     for (project_id, sha256), ids in contents.references.items():
         job_ids = [id_ for id_ in ids if id_ in contents.jobs and contents.jobs[id_].status is not JobStatus.CREATING]
         if job_ids and not blob_path(root, project_id, sha256).exists():
@@ -55,7 +55,7 @@ def _blobs_of(known: Known, root: Path, project_id: str) -> Iterator[Finding]:
         if known.look.deep and _sha256(path, known.look.report) != path.name:
             text = f"blob {path.name} of project {project_id} is damaged: its bytes are others"
             step = f"bring it back from a backup; --repair puts it into {ASIDE}/, so that no job gets it"
-            yield Finding(text, step, repair=_setting_aside(known.look.data_dir, path), lasting=True)
+            yield Finding(text, step, repair=_setting_aside(known.look.shared, path), lasting=True)
         elif (project_id, path.name) not in known.contents.references and known.is_settled(path):
             unreferenced += 1
     if unreferenced:
@@ -84,7 +84,7 @@ def run_directories(known: Known) -> Iterator[Finding]:
 
 def datasets(known: Known) -> Iterator[Finding]:
     """Every dataset has its folder with as many files and bytes as it was made with."""
-    root = known.look.data_dir / "datasets"
+    root = known.look.shared / "datasets"
     stored = {(d.project_id, d.id): d for d in stored_resources(known.look.database, Dataset)}
     for (project_id, id_), dataset in stored.items():
         files = [path for path, is_folder in files_below(root / project_id / id_) if not is_folder]
@@ -105,9 +105,9 @@ def datasets(known: Known) -> Iterator[Finding]:
 
 def disks(known: Known) -> Iterator[Finding]:
     """Every disk has its project."""
-    for project_id in names_in(known.look.data_dir / "disks"):
+    for project_id in names_in(known.look.shared / "disks"):
         if project_id not in known.contents.projects:
-            path = known.look.data_dir / "disks" / project_id
+            path = known.look.shared / "disks" / project_id
             yield Finding(f"disks/{project_id} is of a project that is gone", _NEXT_START, repair=_removing(path))
 
 
@@ -136,12 +136,13 @@ def leftovers(known: Known) -> Iterator[Finding]:
             yield Finding(
                 f"attempts/{name} was left half made or half removed", _NEXT_START, Level.NOTE, _removing(path)
             )
-    for folder in (top / "blobs" / INCOMING, top / "blobs" / TRASH):
+    shared = known.look.shared
+    for folder in (shared / "blobs" / INCOMING, shared / "blobs" / TRASH):
         for path, is_folder in files_below(folder):
             if not is_folder and time.time() - path.lstat().st_ctime > _STALE_S:
                 # What lies in the trash may be wanted: a start brings it back and asks.
                 repair = _removing(path) if folder.name == INCOMING else None
-                yield Finding(f"{path.relative_to(top)} is more than a day old", _NEXT_START, Level.NOTE, repair)
+                yield Finding(f"{path.relative_to(shared)} is more than a day old", _NEXT_START, Level.NOTE, repair)
     for attempt_id, pids in orphaned_attempts(top / "attempts").items():
         mark = attempt_mark(str(top / "attempts" / attempt_id))
         text = f"attempt {attempt_id} has no supervisor, and processes of it run: {', '.join(map(str, pids))}"
@@ -174,9 +175,9 @@ def _remove_unreferenced(known: Known, root: Path, project_id: str) -> None:
             path.unlink()
 
 
-def _setting_aside(data_dir: Path, path: Path) -> Callable[[], None]:
+def _setting_aside(shared: Path, path: Path) -> Callable[[], None]:
     def repair() -> None:
-        place = data_dir / ASIDE / path.relative_to(data_dir)
+        place = shared / ASIDE / path.relative_to(shared)
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.rename(path, place)
 

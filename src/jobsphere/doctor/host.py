@@ -49,7 +49,7 @@ def containers(known: Known) -> Iterator[Finding]:
 
 def disk_space(known: Known) -> Iterator[Finding]:
     """There is room, on a disk of this machine."""
-    for path in {known.look.data_dir, known.look.settings.working_storage or known.look.data_dir}:
+    for path in {known.look.data_dir, known.look.shared, known.look.settings.working_storage or known.look.data_dir}:
         if not path.is_dir():
             yield Finding(f"there is no folder {path}", "mount its volume")
             continue
@@ -57,7 +57,8 @@ def disk_space(known: Known) -> Iterator[Finding]:
         if usage.free < max(_LOW_BYTES, usage.total * _LOW_SHARE):
             text = f"{path}: {human_size(usage.free)} of {human_size(usage.total)} are free"
             yield Finding(text, "`jobsphere environments prune`, delete data of old jobs, or enlarge the disk")
-        if (kind := _file_system(path)) in _REMOTE:
+        only_shared = path == known.look.shared != known.look.data_dir
+        if not only_shared and (kind := _file_system(path)) in _REMOTE:
             yield Finding(f"{path} is on {kind}, where locks and the database are not safe", "use a local disk")
 
 

@@ -55,6 +55,11 @@ class Look:
     report: Callable[[int], None] = field(default=lambda _: None, compare=False)
 
     @property
+    def shared(self) -> Path:
+        """The folder of keys, datasets, disks, and of blobs that are in no bucket."""
+        return self.settings.shared if self.settings.shared_dir else self.data_dir
+
+    @property
     def database(self) -> Path:
         """The database file."""
         return self.data_dir / "jobsphere.db"

@@ -20,10 +20,15 @@ from jobsphere.domain.spark import SparkPlan
 
 @dataclass(frozen=True, slots=True)
 class SandboxPlan:
-    """The fence around the program. ``read_only``: more folders of the node that it may read."""
+    """The fence around the program.
+
+    ``read_only``: more folders of the node that it may read. ``hidden``: those that it may not see, wherever they lie,
+    beside the data directory.
+    """
 
     network: bool = True
     read_only: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 class EngineKind(StrEnum):

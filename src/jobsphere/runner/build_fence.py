@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jobsphere.domain.ports import Workbench
 from jobsphere.runner.bench import Bench
-from jobsphere.runner.sandbox import NAMESPACES, bubblewrap
+from jobsphere.runner.sandbox import NAMESPACES, bubblewrap, outermost
 
 _RESOLVER = "/etc/resolv.conf"
 
@@ -23,12 +23,12 @@ class BuildBench:
 
     Args:
         bench: The attempt's own.
-        hidden: Folders of the server: the data directory, the volume of other jobs.
+        hidden: Folders of the server: the data directory, the shared one, the volume of other jobs.
     """
 
     def __init__(self, bench: Bench, hidden: Sequence[str]) -> None:
         self._bench = bench
-        self._hidden = [os.path.realpath(path) for path in hidden if path]
+        self._hidden = outermost(hidden)
 
     def log(self, line: str) -> None:
         """To the job's system log."""

@@ -20,7 +20,7 @@ import glob
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jobsphere.domain.attempt import Mount, SandboxPlan
@@ -158,12 +158,15 @@ class Sandbox:
             yield from ("--ro-bind" if mount.read_only else "--bind", mount.source, self.seen(mount))
 
     def _read_only_mounts(self) -> Iterator[str]:
-        """Folders around the data directory, an empty one over it in each, and then what may be seen in it."""
+        """Folders around those that are hidden, an empty one over these in each, and then what may be seen in them."""
         homes, links = interpreter_sights(self._prefix) if self._prefix else ([], [])
         shown = [*self._plan.read_only, *homes, *([self._prefix] if self._prefix else [])]
-        data = os.path.realpath(self._data_folder)
-        around = {p: os.path.realpath(p) for p in (*_SYSTEM, *shown) if is_inside(data, os.path.realpath(p))}
-        hidden = {os.path.normpath(os.path.join(p, os.path.relpath(data, real))) for p, real in around.items()}
+        secret = outermost((self._data_folder, *self._plan.hidden))
+        pairs = [(p, folder) for p in (*_SYSTEM, *shown) for folder in secret if is_inside(folder, os.path.realpath(p))]
+        around = {p for p, _ in pairs}
+        hidden = {
+            os.path.normpath(os.path.join(p, os.path.relpath(folder, os.path.realpath(p)))) for p, folder in pairs
+        }
         for path in shown:
             if path in around:
                 yield from ("--ro-bind", path, path)
@@ -180,6 +183,12 @@ class Sandbox:
     def _etc_mounts(self) -> Iterator[str]:
         yield from ("--ro-bind", system_files(os.path.join(self._data_folder, "run")), "/etc")
         yield from ("--ro-bind-try", os.path.realpath("/etc/resolv.conf"), "/etc/resolv.conf")
+
+
+def outermost(folders: Iterable[str]) -> list[str]:
+    """The real paths of folders, without those that lie in another of them."""
+    real = sorted({os.path.realpath(folder) for folder in folders if folder})
+    return [path for path in real if not any(path != other and is_inside(path, other) for other in real)]
 
 
 def interpreter_sights(prefix: str) -> tuple[list[str], list[tuple[str, str]]]:

@@ -153,7 +153,8 @@ class Supervisor:
         begin = time.monotonic()
         bench.step("Preparing the environment", 10)
         inside = ImageBuild(bench, image_plan, image) if image_plan and image else None
-        workbench = BuildBench(bench, [_data(bench), self._volume]) if bench.plan.sandbox else bench
+        fence = bench.plan.sandbox
+        workbench = BuildBench(bench, [_data(bench), self._volume, *fence.hidden]) if fence else bench
         built = self._builder().ensure(environment, workbench, inside)
         how = "found in the cache" if built.hit else "built"
         bench.log(f"Environment {how} in {time.monotonic() - begin:.3f} s: {built.prefix}")

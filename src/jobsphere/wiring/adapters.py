@@ -29,7 +29,7 @@ from jobsphere.wiring.keys import secret_key
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """The real versions of the ports. ``key`` is what this data directory signs with."""
+    """The real versions of the ports. ``key`` is what this server signs with, as all of its database."""
 
     clock: SystemClock
     ids: RandomIds
@@ -57,11 +57,11 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         FailedPreconditionError: a setting that this host cannot meet, or a newer jobsphere's database.
         UnavailableError, CorruptedError, ResourceExhaustedError: the database cannot be opened.
     """
-    clock, meter, key = SystemClock(), Metrics(), secret_key(data_dir)
+    clock, meter, key = SystemClock(), Metrics(), secret_key(settings.shared)
     tracer = parts.tracer_of(settings, stack)
     store = await open_store(settings, data_dir, meter)
     stack.push_async_callback(store.close)
-    keys = parts.keys_of(settings, data_dir)
+    keys = parts.keys_of(settings)
     keys.box()  # a key that is none is told now
     volume = parts.storage_of(settings, data_dir)
     command = parts.node_command(data_dir, settings, volume)
@@ -69,7 +69,7 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     command += ["--generation", generation]
     blobs = blobs_of(settings, data_dir, store)
     told = keys.for_node() | blobs.for_node
-    datasets = LocalDatasets(data_dir / DATASETS)
+    datasets = LocalDatasets(settings.shared / DATASETS)
     runner = LocalRunner(data_dir, platform.node() or "local", command, Takers(blobs.store, datasets), told, generation)
     stack.push_async_callback(runner.close)
     types = instance_types_of(settings, volume)

@@ -66,14 +66,14 @@ class BlobParts(Protocol):
 
 
 class LocalBlobs:
-    """They are in the data directory."""
+    """They are in a folder."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.store: Blobs = LocalBlobStore(data_dir / BLOBS)
+    def __init__(self, shared: Path) -> None:
+        self.store: Blobs = LocalBlobStore(shared / BLOBS)
         self.for_node: dict[str, str] = {}
 
     async def claim(self) -> None:
-        """They are this data directory's."""
+        """They are those of whoever has the folder."""
 
     def transfers(self, signer: UrlSigner, clock: Clock, quotas: Quotas, data: JobData) -> Transfers:  # noqa: ARG002
         """By this server."""
@@ -138,7 +138,7 @@ def blobs_of(settings: Settings, data_dir: Path, store: JobStore) -> BlobParts:
         FailedPreconditionError: a setting cannot be.
     """
     if not settings.blobs:
-        return LocalBlobs(data_dir)
+        return LocalBlobs(settings.shared)
     return BucketBlobs(settings, data_dir, store)
 
 

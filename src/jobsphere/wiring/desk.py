@@ -88,22 +88,23 @@ def dropping(store: SqlJobStore, data_dir: Path) -> Callable[[str, Sequence[str]
     """What frees the files of a project that a command deletes."""
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
-        blobs = blobs_of(load({"data_dir": data_dir}), data_dir, store).store
-        runner = LocalRunner(data_dir, "", (), Takers(blobs, LocalDatasets(data_dir / DATASETS)))
+        settings = load({"data_dir": data_dir})
+        blobs = blobs_of(settings, data_dir, store).store
+        runner = LocalRunner(data_dir, "", (), Takers(blobs, LocalDatasets(settings.shared / DATASETS)))
         try:
             data = JobData(store, blobs, OneNode(runner, NodeCapacity(0, 0)), SystemClock())
-            await drop_files(data, data_dir, project_id, attempts)
+            await drop_files(data, settings.shared, project_id, attempts)
         finally:
             await runner.close()
 
     return drop
 
 
-async def drop_files(data: JobData, data_dir: Path, project_id: str, attempts: Sequence[str]) -> None:
+async def drop_files(data: JobData, shared: Path, project_id: str, attempts: Sequence[str]) -> None:
     """Free all files of a project that is deleted: those of its jobs, its datasets, its disk. May be repeated."""
     await data.drop(project_id, attempts)
-    await LocalDatasets(data_dir / DATASETS).sweep(project_id, set(), math.inf)
-    await asyncio.to_thread(ProjectDisk(data_dir, project_id).drop)
+    await LocalDatasets(shared / DATASETS).sweep(project_id, set(), math.inf)
+    await asyncio.to_thread(ProjectDisk(shared, project_id).drop)
 
 
 async def default_project_id(data_dir: Path) -> str:

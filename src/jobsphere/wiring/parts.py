@@ -76,10 +76,11 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
     for path in settings.sandbox_read_only:
         if not (path.startswith("/") and Path(path).exists()):
             raise FailedPreconditionError(f"setting sandbox_read_only: {path!r} is not an absolute path that exists")
-        shown, data = Path(path).resolve(), settings.data_dir.resolve()
-        if shown.is_relative_to(data) or shown == Path("/"):
+        shown, ours = Path(path).resolve(), {settings.data_dir.resolve(), settings.shared.resolve()}
+        if shown == Path("/") or any(shown.is_relative_to(folder) for folder in ours):
             raise FailedPreconditionError(
-                f"setting sandbox_read_only: {path!r} is not for jobs to see; name folders outside of {data}"
+                f"setting sandbox_read_only: {path!r} is not for jobs to see; name folders outside of "
+                + " and ".join(sorted(map(str, ours)))
             )
         if settings.working_storage and settings.working_storage.resolve().is_relative_to(shown):
             raise FailedPreconditionError(
@@ -87,7 +88,8 @@ def sandbox_of(settings: Settings) -> SandboxPlan | None:
             )
     reason = sandbox.why_not()
     if not reason:
-        return SandboxPlan(settings.network, settings.sandbox_read_only)
+        apart = settings.shared != settings.data_dir.expanduser().absolute()
+        return SandboxPlan(settings.network, settings.sandbox_read_only, (str(settings.shared),) if apart else ())
     if settings.sandbox == "bubblewrap":
         raise FailedPreconditionError(f"jobs cannot be fenced in: {reason}; `--sandbox none` does without")
     log.warning(
@@ -110,10 +112,10 @@ def s3_mode_of(settings: Settings) -> S3Mode:
     return mode
 
 
-def keys_of(settings: Settings, data_dir: Path) -> Keys:
+def keys_of(settings: Settings) -> Keys:
     """The keys that seal secrets."""
     file = settings.secret_key_file
-    return Keys(data_dir, file.expanduser().absolute() if file else None, os.environ)
+    return Keys(settings.shared, file.expanduser().absolute() if file else None, os.environ)
 
 
 def images_of(settings: Settings, keys: Keys) -> EngineImages:
@@ -148,6 +150,7 @@ def storage_of(settings: Settings, data_dir: Path) -> Path:
 def node_command(data_dir: Path, settings: Settings, volume: Path) -> list[str]:
     """The command of this node's spawner."""
     command = [sys.executable, "-I", "-m", "jobsphere.node", "--data-dir", str(data_dir)]
+    command += ["--shared-dir", str(settings.shared)]
     command += ["--conda-channel-alias", settings.conda_channel_alias]
     command += ["--working-storage", str(volume)]
     for folder in settings.python_search_path:

@@ -12,7 +12,7 @@ from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.project_disk import Entry, ProjectDisk
 from jobsphere.blob.usage import WalkedBlobBytes, WalkedDiskBytes
-from jobsphere.config import load
+from jobsphere.config import load, shared_of
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.job import JobStatus
 from jobsphere.domain.quota import Quota, Usage
@@ -40,8 +40,12 @@ Work: TypeAlias = "Callable[[Operator, Subject, str], Awaitable[T]]"
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The operator's hands on resources: the use cases of one data directory, as a server has them."""
+    """The operator's hands on resources: the use cases of one data directory, as a server has them.
 
+    ``shared``: the folder of all servers of its database.
+    """
+
+    shared: Path
     store: SqlJobStore
     keys: Keys
     desk: Desk
@@ -60,26 +64,28 @@ class Operator:
 @asynccontextmanager
 async def operator_of(data_dir: Path) -> AsyncGenerator[Operator]:
     """The operator at a data directory, whose server may run."""
-    secret_key(data_dir)  # made if it is not there
     settings = load({"data_dir": data_dir})
-    keys = keys_of(settings, data_dir)
+    shared = settings.shared
+    secret_key(shared)  # made if it is not there
+    keys = keys_of(settings)
     async with opened(data_dir) as (store, desk):
         quotas = Quotas(
             quota_of(settings),
             store,
             store.beside(SqlJobCounts),
-            WalkedBlobBytes(data_dir / "blobs"),
+            WalkedBlobBytes(shared / "blobs"),
             store.resources,
-            WalkedDiskBytes(data_dir),
+            WalkedDiskBytes(shared),
         )
         backing = Backing(store.resources, store, desk.access, SystemClock(), RandomIds())
         yield Operator(
+            shared,
             store,
             keys,
             desk,
             Secrets(backing, keys),
             ImageResources(backing, keys),
-            Datasets(backing, LocalDatasets(data_dir / DATASETS), quotas),
+            Datasets(backing, LocalDatasets(shared / DATASETS), quotas),
             Connectors(backing),
             Sparks(backing),
             quotas,
@@ -111,7 +117,7 @@ async def change(data_dir: Path, action: str, project_id: str, named: str, work:
 async def show_dataset(data_dir: Path, project_id: str, named: str) -> tuple[Resource[Dataset], Path]:
     """A dataset of a project, and where its files are."""
     found = await read(data_dir, project_id, lambda op, who, project: op.datasets.find(who, project, named))
-    return found, LocalDatasets(data_dir / DATASETS).folder(found.project_id, found.id)
+    return found, LocalDatasets(shared_of(data_dir) / DATASETS).folder(found.project_id, found.id)
 
 
 async def read_disk(data_dir: Path, project_id: str, work: Callable[[ProjectDisk], T]) -> T:
@@ -122,7 +128,7 @@ async def read_disk(data_dir: Path, project_id: str, work: Callable[[ProjectDisk
     """
 
     async def on_disk(op: Operator, who: Subject, project: str) -> T:
-        return work(await _disk(op, data_dir, who, project))
+        return work(await _disk(op, who, project))
 
     return await read(data_dir, project_id, on_disk)
 
@@ -136,7 +142,7 @@ async def put_on_disk(data_dir: Path, project_id: str, source: Path, path: str) 
     """
 
     async def put(op: Operator, who: Subject, project: str) -> list[Entry]:
-        disk = await _disk(op, data_dir, who, project)
+        disk = await _disk(op, who, project)
         async with op.quotas.adding(project, max(disk.growth(source, path), 0)):
             return disk.put(source, path)
 
@@ -165,13 +171,13 @@ async def change_disk(data_dir: Path, project_id: str, verb: str, path: str, wor
     """
 
     async def on_disk(op: Operator, who: Subject, project: str) -> T:
-        return work(await _disk(op, data_dir, who, project))
+        return work(await _disk(op, who, project))
 
     return await change(data_dir, f"jobsphere project disk {verb}", project_id, path, on_disk)
 
 
-async def _disk(op: Operator, data_dir: Path, who: Subject, project_id: str) -> ProjectDisk:
-    return ProjectDisk(data_dir, (await op.desk.projects.get(who, project_id)).id)
+async def _disk(op: Operator, who: Subject, project_id: str) -> ProjectDisk:
+    return ProjectDisk(op.shared, (await op.desk.projects.get(who, project_id)).id)
 
 
 async def rotate_keys(data_dir: Path, *, fresh: bool, drop_old: bool) -> Resealed:

@@ -94,16 +94,17 @@ class Server:
     async def _start(self) -> None:
         settings, stack = self._settings, self._stack
         data_dir = settings.data_dir.expanduser().absolute()
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (data_dir, settings.shared):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(only_server(data_dir))
-        for path in keep_private(data_dir):
+        for path in (*keep_private(data_dir), *keep_private(settings.shared)):
             log.warning("others could read this; from now on they cannot", path=str(path))
         http = stack.enter_context(socket.create_server((settings.host, settings.http_port), family=_family(settings)))
         http_url = f"http://{_in_url(settings.client_host)}:{http.getsockname()[1]}"
         adapters = await open_adapters(settings, data_dir, http_url, stack)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
-        cases = use_cases(settings, data_dir, adapters)
+        cases = use_cases(settings, adapters)
         first = await cases.desk.projects.ensure_default(local_subject())
         await self._start_engine(data_dir, adapters, cases)
         grpc_port, proxy_port = await self._serve(data_dir, adapters, cases, http, http_url)
@@ -124,7 +125,7 @@ class Server:
         settings = self._settings
         await adapters.blob_parts.claim()
         await cases.services.datasets.sweep()
-        remove_disks(data_dir, {project.id for project in await adapters.store.list_projects()})
+        remove_disks(settings.shared, {project.id for project in await adapters.store.list_projects()})
         await take_turn(adapters.store, self._stack)
         await cases.engine.start()
         adapters.store.hints.subscribe(cases.changed_elsewhere, cases.engine.look_at_everything)
@@ -147,7 +148,8 @@ class Server:
         """Let clients in; the ports of gRPC and of the proxy."""
         settings, stack, services = self._settings, self._stack, cases.services
         hosts = (settings.host, settings.public_host) if settings.public_host else (settings.host,)
-        tls, origins = ensure_certificates(data_dir / "tls", hosts), Origins()
+        tls = ensure_certificates(settings.shared / "tls", hosts, own=data_dir / "tls")
+        origins = Origins()
         grpc = GrpcServer(services, origins, adapters.meter, tracer=adapters.tracer)
         self._jobs, self._grpc = services.jobs, grpc
         grpc_port = await grpc.start(settings.host, settings.grpc_port, tls, settings.client_host)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobsphere.api.server import Services
 from jobsphere.blob.project_disk import ProjectDisk
@@ -52,7 +51,7 @@ class UseCases:
         self.engine.wake(job_id)
 
 
-def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCases:
+def use_cases(settings: Settings, adapters: Adapters) -> UseCases:
     """Nothing of them is under way yet.
 
     Raises:
@@ -63,7 +62,7 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
     data = JobData(store, blobs, nodes, clock)
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
-        await drop_files(data, data_dir, project_id, attempts)
+        await drop_files(data, settings.shared, project_id, attempts)
 
     desk = desk_of(store, drop)
     quotas = Quotas(
@@ -72,12 +71,10 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
         store.beside(SqlJobCounts),
         blobs,
         store.resources,
-        WalkedDiskBytes(data_dir),
+        WalkedDiskBytes(settings.shared),
     )
     images = ProjectImages(parts.images_of(settings, adapters.keys), store.resources)
-    engine = _engine(
-        settings, data_dir, adapters, images, quotas, Retention(store, clock, data.clear, _RETENTION_S), changes
-    )
+    engine = _engine(settings, adapters, images, quotas, Retention(store, clock, data.clear, _RETENTION_S), changes)
     jobs = Jobs(
         store,
         Artifacts(blobs, adapters.blob_parts.transfers(adapters.signer, clock, quotas, data), clock),
@@ -114,7 +111,6 @@ def use_cases(settings: Settings, data_dir: Path, adapters: Adapters) -> UseCase
 
 def _engine(
     settings: Settings,
-    data_dir: Path,
     adapters: Adapters,
     images: ProjectImages,
     quotas: Quotas,
@@ -125,7 +121,7 @@ def _engine(
     provisioner = Provisioner(
         store.resources,
         images,
-        lambda project_id: ProjectDisk(data_dir, project_id).folder(),
+        lambda project_id: ProjectDisk(settings.shared, project_id).folder(),
         adapters.dataset_files,
         settings.mask_secrets,
         parts.s3_mode_of(settings),
