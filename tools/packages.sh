@@ -4,7 +4,7 @@ set -eu
 missing=
 for pair in bwrap:bubblewrap podman:podman runc:runc catatonit:catatonit busybox:busybox-static \
     docker-registry:docker-registry htpasswd:apache2-utils s3fs:s3fs fusermount:fuse chromium:chromium \
-    java:openjdk-17-jre-headless curl:curl; do
+    java:openjdk-17-jre-headless curl:curl redis-server:redis-server; do
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0

@@ -25,6 +25,7 @@ class Point(StrEnum):
     SERVER_DATABASE = "server.database"
     SECRETS_KEY = "secrets.key"
     TLS_FILE = "tls.file"
+    RAY_INTENDED = "ray.intended"
 
     STORE_SCHEMA = "store.schema"
     STORE_COMMIT = "store.commit"

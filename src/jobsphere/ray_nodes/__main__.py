@@ -67,7 +67,7 @@ def _keep(keeper: Keeper) -> None:
 
 
 def _end_with_server() -> None:
-    while sys.stdin.buffer.read1(1024):
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(0)
 

@@ -3,6 +3,7 @@
 ::
 
     ray/ID.node       the name of the node that Ray knows by this id
+    ray/marked        there was a node with the custom resource: from then on only such nodes get agents
     ray/agent.toml    the settings of all agents
 
 Whatever crashes after that, the agent is looked for under this id, and there is one at most.
@@ -19,6 +20,7 @@ from jobsphere.durable import Point, durable, locked, sync_directory, write_priv
 FOLDER = "ray"
 """In the shared folder."""
 SETTINGS = "agent.toml"
+_MARKED = "marked"
 _END = ".node"
 
 
@@ -33,6 +35,16 @@ class Intentions:
     def settings(self) -> Path:
         """The file with the settings of all agents."""
         return self._folder / SETTINGS
+
+    @property
+    def only_marked(self) -> bool:
+        """Whether :meth:`mark` was ever called."""
+        return (self._folder / _MARKED).exists()
+
+    def mark(self) -> None:
+        """Some nodes are meant for jobs and others are not, whether or not one of those is alive."""
+        if not self.only_marked:
+            self._write(_MARKED, "")
 
     def all(self) -> Mapping[str, str]:
         """Names by Ray's ids."""

@@ -67,7 +67,10 @@ class Keeper:
     def look(self) -> None:
         """Look once, and do what there is to do. Blocks, and raises whatever Ray raises."""
         nodes = self._cluster.nodes()
-        todo = plan(nodes, self._intentions.all(), self._cluster.agents())
+        if any(node.marked for node in nodes):
+            self._intentions.mark()
+        agents, only_marked = self._cluster.agents(), self._intentions.only_marked
+        todo = plan(nodes, self._intentions.all(), agents, only_marked=only_marked)
         for loss in todo.lose:
             self._registry.lose(loss.name, loss.reason)
             self._say("error", "node is lost", node=loss.name, ray_node=loss.ray_id, reason=loss.reason)
@@ -89,7 +92,11 @@ class Keeper:
 
     def _without_agent(self, nodes: Sequence[RayNode]) -> Iterator[str]:
         """Of nodes that ought to have one for some time now."""
-        alive, intended, entries = {node.id for node in nodes if node.alive}, self._intentions.all(), self._registry.read()
+        alive, intended, entries = (
+            {node.id for node in nodes if node.alive},
+            self._intentions.all(),
+            self._registry.read(),
+        )
         waiting = {
             ray_id: name
             for ray_id, name in intended.items()
@@ -100,8 +107,8 @@ class Keeper:
         for ray_id, since in self._waited.items():
             if now - since > AGENT_S:
                 yield (
-                    f"node {waiting[ray_id]} of Ray has no agent yet: other work of Ray may hold its resources (see `ray "
-                    "status`), or jobsphere is not installed there (see the logs of Ray's workers on that node)"
+                    f"node {waiting[ray_id]} of Ray has no agent yet: other work of Ray may hold its resources (see "
+                    "`ray status`), or jobsphere is not installed there (see the logs of Ray's workers on that node)"
                 )
 
     def _remark(self, remarks: Collection[str]) -> None:

@@ -33,6 +33,11 @@ class RayNode:
     address: str = ""
 
     @property
+    def marked(self) -> bool:
+        """Whether it is meant for jobs by the custom resource."""
+        return bool(self.resources.get(MARK))
+
+    @property
     def node_name(self) -> str:
         """Its name among the nodes of jobs: Ray's name for it (by default its address), as a file may be called."""
         return _UNFIT.sub("-", self.name).lstrip("._-")[:_NAME_CHARACTERS] or self.id[:_NAME_CHARACTERS]
@@ -64,7 +69,9 @@ class Plan:
     remarks: Sequence[str] = ()
 
 
-def plan(nodes: Collection[RayNode], intended: Mapping[str, str], agents: Collection[str]) -> Plan:
+def plan(
+    nodes: Collection[RayNode], intended: Mapping[str, str], agents: Collection[str], *, only_marked: bool = False
+) -> Plan:
     """What to do next.
 
     Only what Ray itself holds for dead is lost: not a node that it does not know, for a head that was restarted
@@ -74,8 +81,9 @@ def plan(nodes: Collection[RayNode], intended: Mapping[str, str], agents: Collec
         nodes: All that Ray tells of, also dead ones.
         intended: Names of nodes by Ray's ids: those that an agent was meant for, before it was started.
         agents: Ray's ids of nodes that have an agent, or will have it as soon as Ray can.
+        only_marked: Whether there ever was a marked node: Ray forgets what dead ones had.
     """
-    chosen, remarks = _chosen(nodes, intended)
+    chosen, remarks = _chosen(nodes, intended, only_marked or any(node.marked for node in nodes))
     by_id = {node.id: node for node in nodes}
     back = {node.node_name for node in nodes if node.alive}
     lose: list[Loss] = []
@@ -90,19 +98,17 @@ def plan(nodes: Collection[RayNode], intended: Mapping[str, str], agents: Collec
             lose.append(Loss(ray_id, name, f"Ray holds it for dead: {node.why or 'it does not say why'}"))
         else:
             remarks.append(
-                f"Ray does not know node {name} any more; if it is gone for good, say so by `jobsphere node lost {name}`"
+                f"Ray does not know node {name} any more; if it is gone for good, say so: `jobsphere node lost {name}`"
             )
     return Plan(lose, drop, [node for node in chosen if node.id not in agents], remarks)
 
 
-def _chosen(nodes: Collection[RayNode], intended: Mapping[str, str]) -> tuple[list[RayNode], list[str]]:
-    """The nodes that are to have agents: all with CPUs, or of these the marked ones if there are or were any."""
-    only_marked = any(node.resources.get(MARK) for node in nodes)
-    wanted = [
-        node
-        for node in nodes
-        if node.alive and node.resources.get("CPU") and (node.resources.get(MARK) or not only_marked)
-    ]
+def _chosen(
+    nodes: Collection[RayNode], intended: Mapping[str, str], only_marked: bool
+) -> tuple[list[RayNode], list[str]]:
+    """The nodes that are to have agents: all with CPUs, or of these the marked ones."""
+    offering = [node for node in nodes if node.alive and node.resources.get("CPU")]
+    wanted = [node for node in offering if node.marked or not only_marked]
     # Who has its agent keeps it.
     by_name: dict[str, RayNode] = {}
     remarks: list[str] = []

@@ -38,6 +38,7 @@ from jobsphere.wiring.database import take_turn
 from jobsphere.wiring.desk import local_subject
 from jobsphere.wiring.environments import keep_environments, keep_images
 from jobsphere.wiring.pages import pages_of
+from jobsphere.wiring.ray import keep_ray_nodes
 from jobsphere.wiring.usecases import UseCases, use_cases
 
 _UPKEEP_S = 300.0
@@ -131,6 +132,7 @@ class Server:
         adapters.store.hints.subscribe(cases.changed_elsewhere, cases.engine.look_at_everything)
         self._stack.push_async_callback(cases.engine.stop)
         self._engine = cases.engine
+        await keep_ray_nodes(settings, self._stack)
         upkeep = [
             keep_up(lambda: asyncio.to_thread(keep_environments, data_dir, settings), _UPKEEP_S),
             keep_up(lambda: asyncio.to_thread(keep_images, data_dir, settings), _UPKEEP_S),
