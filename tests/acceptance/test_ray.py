@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.jobfiles import job_id_in, run_dir, wait_status, write_script
+from tests.acceptance.test_bucket import settings as in_bucket
+from tests.integration.s3_server import s3_service
 from tests.live import BIN, HANG_S, Client, LiveServer, processes_of, wait_for
 from tests.ray_cluster import START_S, RayCluster, lacking, ray_cluster
 
@@ -125,7 +127,7 @@ class Job:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    with ray_cluster() as cluster:
+    with s3_service() as service, ray_cluster() as cluster:
         for name, options in NODES.items():
             cluster.start_node(name, *options)
         environ = {k: v for k, v in cluster.environ.items() if k.startswith("RAY_")}
@@ -134,6 +136,7 @@ def place() -> Iterator[Place]:
             "JOBSPHERE_RAY_ADDRESS": cluster.address,
             "JOBSPHERE_RAY_DATA_DIR": str(cluster.folder / "nodes"),
             "JOBSPHERE_INSTANCE_TYPES": TYPES,
+            **in_bucket(cluster.folder, service),
         }
         server = LiveServer(cluster.folder / "server", environ=environ)
         try:
