@@ -26,6 +26,7 @@ class Point(StrEnum):
     SECRETS_KEY = "secrets.key"
     TLS_FILE = "tls.file"
     RAY_INTENDED = "ray.intended"
+    NODE_TOLD = "node.told"
 
     STORE_SCHEMA = "store.schema"
     STORE_COMMIT = "store.commit"

@@ -46,10 +46,10 @@ def run_dir(data_dir: Path) -> Path:
 
 @contextmanager
 def only_server(data_dir: Path) -> Generator[None]:
-    """Hold the data directory for one server.
+    """Hold the data directory for one server, or for one agent.
 
     Raises:
-        AlreadyExistsError: another server holds it.
+        AlreadyExistsError: another one holds it.
     """
     fd = os.open(run_dir(data_dir) / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -57,7 +57,7 @@ def only_server(data_dir: Path) -> Generator[None]:
     except BlockingIOError:
         os.close(fd)
         raise AlreadyExistsError(
-            f"a server is already running on {data_dir}; stop it first, or name another --data-dir"
+            f"a server or an agent is already running on {data_dir}; stop it first, or name another --data-dir"
         ) from None
     try:
         yield

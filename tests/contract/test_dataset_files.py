@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import stat
 import tarfile
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -16,6 +19,7 @@ from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, Resourc
 from jobsphere.domain.resource_ports import Content
 
 P = "p1"
+OTHER = Path("/dev/shm")
 
 
 @pytest.fixture
@@ -176,3 +180,15 @@ async def test_a_folder_is_told_from_another(files: LocalDatasets, source: Path)
     (source / "link").symlink_to("a.txt")
     with pytest.raises(InvalidArgumentError, match="neither a file nor a folder"):
         await files.holds(P, "d1", source)
+
+
+async def test_a_folder_of_another_file_system_is_brought_whole(files: LocalDatasets, source: Path) -> None:
+    if not OTHER.is_dir() or OTHER.stat().st_dev == source.stat().st_dev:
+        pytest.skip("this host has one file system")
+    with tempfile.TemporaryDirectory(dir=OTHER) as folder:
+        made = Path(shutil.copytree(source, Path(folder) / "made"))
+        await files.adopt(P, "d1", made)
+        assert tree(files.folder(P, "d1")) == ALL
+        await files.adopt(P, "d1", made)
+    assert [path.name for path in files.folder(P, "d1").parent.iterdir()] == ["d1"]
+    assert stat.S_IMODE((files.folder(P, "d1") / "sub" / "run.sh").stat().st_mode) == 0o555

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from ports_memory_runner import MemoryRunner, unavailable
+from running_agent import RunningAgent
 
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.local import LocalBlobStore
@@ -45,6 +46,9 @@ class LocalSubject:
         argv = [sys.executable, "-m", "jobsphere.node", "--data-dir", str(path), "--idle", "0.2"]
         self.runner = LocalRunner(path, "here", argv, takers(path))
 
+    async def open(self):
+        pass
+
     async def write_first(self):
         pass
 
@@ -55,7 +59,28 @@ class LocalSubject:
         if await self.runner.attempts():
             await self.runner.stop("a1", StopOrder())
             await observed(self.runner, lambda seen: seen.collected)
-        await self.runner.close()
+        await self.end()
+
+    def end(self):
+        return self.runner.close()
+
+
+class RemoteSubject(LocalSubject):
+    """Real processes of another machine: everything goes by HTTPS."""
+
+    async def open(self):
+        self.local = self.runner
+        self.agent = RunningAgent(self.path, self.local)
+        await self.agent.start()
+        self.runner = self.agent.runner()
+        await self.agent.listen(self.runner)
+
+    async def close(self):
+        await super().close()
+        await self.agent.close()
+
+    def end(self):
+        return self.local.close()
 
 
 class PollingSubject(LocalSubject):
@@ -71,6 +96,9 @@ class MemorySubject:
     def __init__(self, path):
         self.runner = MemoryRunner(path / "outbox", takers(path))
         self.outbox = path / "outbox/a1"
+
+    async def open(self):
+        pass
 
     async def write_first(self):
         await self.runner.become("a1", Started(datetime.now(UTC)))
@@ -89,9 +117,10 @@ class MemorySubject:
         await self.runner.close()
 
 
-@pytest.fixture(params=[LocalSubject, PollingSubject, MemorySubject])
+@pytest.fixture(params=[LocalSubject, PollingSubject, RemoteSubject, MemorySubject])
 async def subject(request, tmp_path):
     made = request.param(tmp_path)
+    await made.open()
     yield made
     await made.close()
 

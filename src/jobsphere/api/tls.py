@@ -87,6 +87,19 @@ def ensure_certificates(
     return files
 
 
+def ensure_authority(directory: Path, now: datetime | None = None) -> Path:
+    """See to it that the directory holds a good authority, and nothing else: its ``ca.pem``.
+
+    Raises:
+        OSError, ValueError: as :func:`ensure_certificates`.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked_file(directory / ".lock"):
+        files = TlsFiles(directory / "ca.pem", directory / "ca-key.pem", directory / "server.pem")
+        _ensure_authority(files, now or datetime.now(UTC))
+    return files.ca_pem
+
+
 def issue_host_certificate(tls: TlsFiles, host: str, now: datetime | None = None) -> bytes:
     """A new key and certificate for one host, signed by the local authority: key, certificate, authority, as PEM.
 

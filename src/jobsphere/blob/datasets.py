@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import filecmp
 import os
 import shutil
@@ -89,7 +90,26 @@ class LocalDatasets:
             raise NotFoundError("the dataset that the job made is gone from its node", dataset=dataset_id)
         with _told():
             _seal(folder)
-            _rename(folder, project / dataset_id)
+            try:
+                _rename(folder, project / dataset_id)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._bring(folder, project, dataset_id)
+
+    def _bring(self, folder: Path, project: Path, dataset_id: str) -> None:
+        """From another file system: a copy is put together aside. The folder stays until its attempt is tidied."""
+        aside = project / f"{_NEW}{dataset_id}-{os.urandom(4).hex()}"
+        try:
+            shutil.copytree(folder, aside, symlinks=True)
+            _seal(aside)
+            try:
+                _rename(aside, project / dataset_id)
+            except OSError as error:  # a repeat of this was faster
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+        finally:
+            _remove_tree(aside)
 
     def _remove(self, project_id: str, dataset_id: str) -> None:
         folder = self.folder(project_id, dataset_id)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from cyclopts import App
 
+from jobsphere.cli.agent import agent
 from jobsphere.cli.apply import apply, export
 from jobsphere.cli.audit import audit
 from jobsphere.cli.backup import backup, restore
@@ -22,6 +23,7 @@ from jobsphere.cli.environments import app as environments
 from jobsphere.cli.image import app as image
 from jobsphere.cli.jobs import app as jobs
 from jobsphere.cli.jobs import cancel, files, logs
+from jobsphere.cli.node import app as node
 from jobsphere.cli.project import app as project
 from jobsphere.cli.run import fork, run
 from jobsphere.cli.s3 import app as s3
@@ -45,7 +47,7 @@ New here? `jobsphere demo` runs an example job and shows what happens.""",
     help_format="markdown",
 )
 _GROUPS: dict[str, tuple[App | Callable[..., None], ...]] = {
-    "Server": (up, demo, client_env, apply, export, audit, backup, restore, doctor),
+    "Server": (up, demo, client_env, apply, export, audit, backup, restore, doctor, agent, node),
     "Jobs": (run, jobs, logs, cancel, fork, files),
     "Resources and people": (project, secret, image, dataset, s3, spark, environments, community, user, token),
 }

@@ -117,6 +117,33 @@ def all_frames(fd: int) -> Iterator[LogFrame]:
         yield from frames
 
 
+def packed(frames: Sequence[LogFrame]) -> bytes:
+    """Frames as they stand in the file, one behind the other."""
+    parts: list[bytes] = []
+    for frame in frames:
+        name = frame.path.encode()
+        size = len(name) + len(frame.content)
+        parts += (_HEADER.pack(size, frame.time_ns, _CODES[frame.stream], len(name)), name, frame.content)
+    return b"".join(parts)
+
+
+def unpacked(data: bytes) -> list[LogFrame]:
+    """What :func:`packed` was given.
+
+    Raises:
+        ValueError: no whole frames.
+    """
+    frames: list[LogFrame] = []
+    position = 0
+    while position < len(data):
+        end = _frame_end(data, position)
+        if end is None or not 0 <= end <= len(data):
+            raise ValueError("not frames of a log")
+        frames.append(_frame(data, position, end))
+        position = end
+    return frames
+
+
 def whole_size(fd: int, start: int = 0) -> int:
     """The offset behind the last whole frame; ``start`` is one that is known to be a frame's begin.
 

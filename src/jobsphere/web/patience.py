@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -109,8 +110,11 @@ class _Watched(asyncio.Protocol):
 class PatientSite(web.SockSite):
     """A listening socket whose connections are watched."""
 
-    def __init__(self, runner: web.AppRunner, listening: socket.socket, patience: Patience) -> None:
-        super().__init__(runner, listening)
+    def __init__(
+        self, runner: web.AppRunner, listening: socket.socket, patience: Patience, tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(runner, listening, ssl_context=tls)
+        self._tls = tls
         self._patience = patience
 
     async def start(self) -> None:
@@ -119,4 +123,6 @@ class PatientSite(web.SockSite):
         server = self._runner.server
         assert server is not None, "the runner is set up first"
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._patience.watched(server), sock=self._sock, backlog=self._backlog)
+        self._server = await loop.create_server(
+            self._patience.watched(server), sock=self._sock, backlog=self._backlog, ssl=self._tls
+        )

@@ -16,15 +16,15 @@ from jobsphere.domain.node_ports import Nodes, OneNode
 from jobsphere.domain.tracing import Tracer
 from jobsphere.machine import instance_types_of
 from jobsphere.metrics import Metrics
-from jobsphere.runner.generation import generation_of
-from jobsphere.runner.local import LocalRunner, Takers
 from jobsphere.secretbox import Keys
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.system import RandomIds, SystemClock
 from jobsphere.wiring import parts
 from jobsphere.wiring.blobs import BlobParts, Blobs, blobs_of
+from jobsphere.wiring.cluster import is_cluster, open_nodes
 from jobsphere.wiring.database import open_store
 from jobsphere.wiring.keys import secret_key
+from jobsphere.wiring.node_runner import open_local_runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,17 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     keys = parts.keys_of(settings)
     keys.box()  # a key that is none is told now
     volume = parts.storage_of(settings, data_dir)
-    command = parts.node_command(data_dir, settings, volume)
-    generation = generation_of(command)
-    command += ["--generation", generation]
     blobs = blobs_of(settings, data_dir, store)
-    told = keys.for_node() | blobs.for_node
     datasets = LocalDatasets(settings.shared / DATASETS)
-    runner = LocalRunner(data_dir, platform.node() or "local", command, Takers(blobs.store, datasets), told, generation)
-    stack.push_async_callback(runner.close)
     types = instance_types_of(settings, volume)
+    nodes: Nodes
+    if is_cluster(settings):
+        nodes = await open_nodes(settings, stack)
+    else:
+        told = keys.for_node() | blobs.for_node
+        name = platform.node() or "local"
+        runner = await open_local_runner(settings, data_dir, name, volume, blobs.store, datasets, told, stack)
+        nodes = OneNode(runner, types.node)
     return Adapters(
         clock,
         RandomIds(),
@@ -80,7 +82,7 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         tracer,
         store,
         blobs,
-        OneNode(runner, types.node),
+        nodes,
         HmacUrlSigner(key, http_url, clock),
         datasets,
         keys,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -87,21 +87,47 @@ class LocalBlobs:
         await data.sweep()
 
 
-class BucketBlobs:
-    """They are in a bucket, and copies of those that jobs read are in the data directory."""
+class NodeBlobs(Protocol):
+    """The part of :class:`BlobParts` that a node has to do with."""
 
-    def __init__(self, settings: Settings, data_dir: Path, store: JobStore) -> None:
+    store: Blobs
+    for_node: dict[str, str]
+
+    def trim(self) -> None:
+        """Keep copies within their budget. Blocks."""
+        ...
+
+
+class BucketCopies:
+    """They are in a bucket, and copies of those that jobs read are in the data directory.
+
+    ``projects``: the ids of all projects; asked before anything is removed, which no node does.
+    """
+
+    def __init__(self, settings: Settings, data_dir: Path, projects: Callable[[], Awaitable[list[str]]]) -> None:
         from jobsphere.blob.bucket import BucketBlobStore
         from jobsphere.blob.objects import Place
 
-        self._jobs = store
         self._cache, self._budget = data_dir / CACHE, int(settings.blob_cache_gb * GIB)
         url = urlsplit(settings.blobs)
         place = Place(url.scheme, url.netloc, url.path.strip("/"), _options(settings, os.environ))
         self.for_node: dict[str, str] = {BUCKET_VARIABLE: place.text()}
         self._objects = place.open()
-        self._bucket = BucketBlobStore(self._objects, self._cache, self._projects)
+        self._bucket = BucketBlobStore(self._objects, self._cache, projects)
         self.store: Blobs = self._bucket
+
+    def trim(self) -> None:
+        """Those least lately used go first."""
+        if freed := trim(self._cache, self._budget):
+            log.info("copies of files removed", bytes=freed)
+
+
+class BucketBlobs(BucketCopies):
+    """The bucket is this server's to keep."""
+
+    def __init__(self, settings: Settings, data_dir: Path, store: JobStore) -> None:
+        self._jobs = store
+        super().__init__(settings, data_dir, self._projects)
 
     async def claim(self) -> None:
         """One that is away now is asked again before anything is removed."""
@@ -116,11 +142,6 @@ class BucketBlobs:
 
         self._transfers = BucketTransfers(self._objects, self._bucket, clock, quotas.uploading, data.settle)
         return self._transfers
-
-    def trim(self) -> None:
-        """Those least lately used go first."""
-        if freed := trim(self._cache, self._budget):
-            log.info("copies of files removed", bytes=freed)
 
     async def sweep(self, data: JobData) -> None:
         """Remove what is nobody's: of crashes, of uploads whose job was never executed."""
@@ -140,6 +161,21 @@ def blobs_of(settings: Settings, data_dir: Path, store: JobStore) -> BlobParts:
     if not settings.blobs:
         return LocalBlobs(settings.shared)
     return BucketBlobs(settings, data_dir, store)
+
+
+def blobs_of_node(settings: Settings, data_dir: Path) -> NodeBlobs:
+    """The same for a node whose server is elsewhere.
+
+    Raises:
+        FailedPreconditionError: a setting cannot be.
+    """
+    if not settings.blobs:
+        return LocalBlobs(settings.shared)
+
+    async def none() -> list[str]:
+        return []
+
+    return BucketCopies(settings, data_dir, none)
 
 
 def _options(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import getpass
 import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,10 +20,11 @@ from jobsphere.api.errors import code_of
 from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.project_disk import ProjectDisk
-from jobsphere.config import load
+from jobsphere.config import Settings, load
 from jobsphere.domain.access_ports import AccountStore
 from jobsphere.domain.capacity import NodeCapacity
-from jobsphere.domain.node_ports import OneNode
+from jobsphere.domain.node_ports import Nodes, OneNode
+from jobsphere.domain.ports import BlobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.runner.local import LocalRunner, Takers
 from jobsphere.service.access import Access
@@ -90,14 +91,22 @@ def dropping(store: SqlJobStore, data_dir: Path) -> Callable[[str, Sequence[str]
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
         settings = load({"data_dir": data_dir})
         blobs = blobs_of(settings, data_dir, store).store
-        runner = LocalRunner(data_dir, "", (), Takers(blobs, LocalDatasets(settings.shared / DATASETS)))
-        try:
-            data = JobData(store, blobs, OneNode(runner, NodeCapacity(0, 0)), SystemClock())
+        async with AsyncExitStack() as stack:
+            nodes = await _nodes_of(settings, data_dir, blobs, stack)
+            data = JobData(store, blobs, nodes, SystemClock())
             await drop_files(data, settings.shared, project_id, attempts)
-        finally:
-            await runner.close()
 
     return drop
+
+
+async def _nodes_of(settings: Settings, data_dir: Path, blobs: BlobStore, stack: AsyncExitStack) -> Nodes:
+    from jobsphere.wiring.cluster import is_cluster, open_nodes  # it needs the key, which needs this module
+
+    if is_cluster(settings):
+        return await open_nodes(settings, stack)
+    runner = LocalRunner(data_dir, "", (), Takers(blobs, LocalDatasets(settings.shared / DATASETS)))
+    stack.push_async_callback(runner.close)
+    return OneNode(runner, NodeCapacity(0, 0))
 
 
 async def drop_files(data: JobData, shared: Path, project_id: str, attempts: Sequence[str]) -> None:
