@@ -30,6 +30,10 @@ _SETTINGS = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_health_check_timeout_ms": "10000",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_debug_dump_period_milliseconds": "0",
+    "RAY_event_stats": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_metrics_collection": "0",
@@ -73,7 +77,7 @@ class RayCluster:
 
     def start_redis(self) -> None:
         """Where the head keeps what it knows."""
-        command = ["redis-server", "--port", str(self._redis_port), "--bind", "127.0.0.1", "--save", ""]
+        command = ["redis-server", "--port", str(self._redis_port), "--bind", "127.0.0.1", "--save", "", "--hz", "1"]
         with (self.folder / "redis.log").open("ab") as log:
             self._redis = subprocess.Popen(
                 [*command, "--dir", self.folder], env=self.environ, stdout=log, stderr=log, start_new_session=True
@@ -115,6 +119,7 @@ class RayCluster:
                 continue
         for process in (*self._processes.values(), self._redis):
             if process is not None:
+                process.kill()  # Redis writes another command line over its own
                 process.wait(HANG_S)
         wait_for(lambda: not processes_of(marker), "every process of the cluster has ended")
 

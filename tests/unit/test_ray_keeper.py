@@ -72,7 +72,11 @@ def test_an_agent_is_started_with_what_its_node_has(tmp_path: Path) -> None:
     world.keeper.look()
     world.keeper.look()
     assert world.ray.started == ["1a"]
-    assert world.ray.variables == {"JOBSPHERE_NODE_CPUS": "4", "JOBSPHERE_NODE_MEMORY_GB": "2.0"}
+    assert world.ray.variables == {
+        "JOBSPHERE_NODE_CPUS": "4",
+        "JOBSPHERE_NODE_MEMORY_GB": "2.0",
+        "JOBSPHERE_NODE_GPUS": "[]",
+    }
     told = dict(zip(world.ray.arguments[1::2], world.ray.arguments[2::2], strict=True))
     assert told["--name"] == "one"
     assert told["--data-dir"] == "/data/one"

@@ -123,4 +123,6 @@ def _variables(node: RayNode) -> dict[str, str]:
     found = {"JOBSPHERE_NODE_CPUS": str(node.resources["CPU"])}
     if memory := node.resources.get("memory"):
         found["JOBSPHERE_NODE_MEMORY_GB"] = str(memory / GIB)
+    if not node.resources.get("GPU"):  # which ones, only the node knows
+        found["JOBSPHERE_NODE_GPUS"] = "[]"
     return found
