@@ -56,12 +56,12 @@ class ClusterNodes:
     async def open(self) -> None:
         """Begin to watch. Returns when every agent has answered or could not be reached, or after some seconds."""
         await self._look()
-        self._looking = asyncio.create_task(self._look_again())
         first = [asyncio.create_task(link.told.wait()) for link in self._links.values()]
         if first:
             await asyncio.wait(first, timeout=CONNECT_S)
         for task in first:
             task.cancel()
+        self._looking = asyncio.create_task(self._look_again())
 
     async def close(self) -> None:
         """Watch no longer. The nodes carry on."""
@@ -147,11 +147,8 @@ class ClusterNodes:
         if found == self._nodes:
             return
         was, self._nodes = self._nodes, found
-        for name, node in found.items():
-            if name not in was or was[name].condition is not node.condition:
-                log.info("node", node=name, condition=node.condition.value, reason=node.why)
-        for name in was.keys() - found.keys():
-            log.info("node is gone", node=name)
+        if self._looking is not None:  # what is found at the start is no news
+            _report(was, found)
         for changed in self._changed:
             changed()
 
@@ -166,3 +163,11 @@ class ClusterNodes:
         if entry.drain is not None:
             return Node(name, link.agent.capacity, Condition.DRAINING, entry.drain)
         return Node(name, link.agent.capacity)
+
+
+def _report(was: Mapping[str, Node], now: Mapping[str, Node]) -> None:
+    for name, node in now.items():
+        if name not in was or was[name].condition is not node.condition:
+            log.info("node", node=name, condition=node.condition.value, reason=node.why)
+    for name in was.keys() - now.keys():
+        log.info("node is gone", node=name)

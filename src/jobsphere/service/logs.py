@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,7 +14,7 @@ from jobsphere.domain.access import Action
 from jobsphere.domain.attempt import LogChunk
 from jobsphere.domain.errors import InvalidArgumentError, UnavailableError
 from jobsphere.domain.job import Attempt, Job
-from jobsphere.domain.node_ports import Nodes
+from jobsphere.domain.node_ports import Condition, Nodes
 from jobsphere.domain.ports import Clock, JobStore
 from jobsphere.domain.resource import Subject
 from jobsphere.service.access import Access
@@ -165,13 +167,15 @@ class Logs:
         attempt = await self._attempt(job)
         if attempt is None:
             return
-        runner = self._nodes.runner(attempt.node)
         if offset == -1:
-            offset = await runner.log_size(attempt.id)
-        ended = False
+            offset = await self._nodes.runner(attempt.node).log_size(attempt.id)
+        ended = read = False
         while True:
             self._check_open()
-            chunk = await runner.read_logs(attempt.id, offset, CHUNK_BYTES)
+            chunk = await self._read(job.id, attempt, offset, read)
+            if chunk is None:
+                continue
+            read = True
             if chunk.frames:
                 yield chunk
                 offset = chunk.offset
@@ -183,7 +187,26 @@ class Logs:
                 # The last lines may have come after the look above: one that has ended is looked at once more.
                 ended = await self._ended(job.id)
             if not chunk.frames and not ended:
-                await runner.wait_logs(attempt.id, offset, _LOOK_AGAIN_S)
+                with suppress(UnavailableError):  # the next look tells
+                    await self._nodes.runner(attempt.node).wait_logs(attempt.id, offset, _LOOK_AGAIN_S)
+
+    async def _read(self, job_id: str, attempt: Attempt, offset: int, read: bool) -> LogChunk | None:
+        """A piece of the log; None, after a while: try again. ``read``: whether some was read before."""
+        try:
+            return await self._nodes.runner(attempt.node).read_logs(attempt.id, offset, CHUNK_BYTES)
+        except UnavailableError:
+            if not read or await self._given_up(job_id, attempt.node):
+                raise
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            return None
+
+    async def _given_up(self, job_id: str, node: str) -> bool:
+        """Whether a node that went away in the middle of a log is not waited for.
+
+        A reader that was sent away would come again too late for the last lines of a job that ends meanwhile.
+        """
+        seen = self._nodes.all().get(node)
+        return (seen is not None and seen.condition is Condition.LOST) or await self._ended(job_id)
 
     async def _attempt(self, job: Job) -> Attempt | None:
         """The job's attempt, once it has one; None if it ended without."""
