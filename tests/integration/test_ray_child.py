@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -25,10 +24,9 @@ with pathlib.Path(sys.argv[1]).open("a") as starts:
 print(json.dumps({"level": "error", "event": "not kept", "reason": "none answers"}))
 """
 KEEPS = """
-import json, pathlib, sys
-print(json.dumps({"level": "info", "event": "kept"}), flush=True)
+import json, sys
+print(json.dumps({"level": "info", "event": "kept", "mark": sys.argv[1]}), flush=True)
 sys.stdin.read()
-pathlib.Path(sys.argv[1]).touch()
 """
 CARRIER = """
 import sys, time
@@ -50,7 +48,6 @@ def runs(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) ->
     settings.data_dir.mkdir()
     monkeypatch.setattr(ray, "_PAUSE_S", 0.01)
     monkeypatch.setattr(ray, "_LONGEST_PAUSE_S", 0.01)
-    monkeypatch.setattr(ray, "find_spec", lambda _: True)
     return tmp_path / "mark"
 
 
@@ -59,8 +56,7 @@ async def test_a_keeper_that_fails_again_and_again_is_told_of_once(
 ) -> None:
     monkeypatch.setattr(ray, "_command", lambda _: [sys.executable, "-c", FAILS, str(runs)])
     with capture_logs() as logs:
-        async with AsyncExitStack() as stack:
-            await ray.keep_ray_nodes(settings, stack)
+        async with ray.ray_nodes_kept(settings):
             await asyncio.to_thread(
                 wait_for, lambda: runs.exists() and len(runs.read_text()) > 2, "it is started again"
             )
@@ -70,17 +66,22 @@ async def test_a_keeper_that_fails_again_and_again_is_told_of_once(
 async def test_the_keeper_ends_with_its_server(monkeypatch: pytest.MonkeyPatch, settings: Settings, runs: Path) -> None:
     monkeypatch.setattr(ray, "_command", lambda _: [sys.executable, "-c", KEEPS, str(runs)])
     with capture_logs() as logs:
-        async with AsyncExitStack() as stack:
-            await ray.keep_ray_nodes(settings, stack)
+        async with ray.ray_nodes_kept(settings):
             await asyncio.to_thread(wait_for, lambda: logs, "it says that it keeps them")
-            assert not runs.exists()
-    assert runs.exists()
+            assert processes_of(str(runs))
+    assert not processes_of(str(runs))
 
 
-async def test_without_a_shared_folder_it_says_so(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack:
-        with pytest.raises(FailedPreconditionError, match="shared_dir"):
-            await ray.keep_ray_nodes(Settings(data_dir=tmp_path, ray_address="auto"), stack)
+def test_without_a_shared_folder_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FailedPreconditionError, match="shared_dir"):
+        ray.check_ray(Settings(data_dir=tmp_path, ray_address="auto"))
+
+
+def test_without_ray_it_says_so(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setattr(ray, "find_spec", lambda _: None)
+    with pytest.raises(FailedPreconditionError, match=r"jobsphere\[ray\]"):
+        ray.check_ray(settings)
+    ray.check_ray(settings.model_copy(update={"ray_address": ""}))
 
 
 def test_agents_are_set_as_their_server_and_not_as_its_database(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from jobsphere.config import Settings
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.ray_nodes.intentions import Intentions
+from jobsphere.wiring.cluster import is_cluster
 
 _FOR_AGENTS = (
     "working_storage", "container_engine", "container_engine_args", "python_search_path", "conda_channel_alias",
@@ -23,7 +24,6 @@ _FOR_AGENTS = (
 )  # fmt: skip
 """What agents do as their servers; all else is of the server or of the node."""
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
-_END_S = 5.0
 log = structlog.get_logger()
 
 
@@ -34,28 +34,35 @@ def agent_settings(settings: Settings) -> str:
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in sorted(told.items()))
 
 
-async def keep_ray_nodes(settings: Settings, stack: AsyncExitStack) -> None:
-    """Keep an agent on each node of Ray, where there is one, until ``stack`` closes. The agents stay.
+def check_ray(settings: Settings) -> None:
+    """See whether Ray's nodes can be kept, where there are any.
 
     Raises:
         FailedPreconditionError: servers and nodes share no folder, or Ray is not installed.
     """
     if not settings.ray_address:
         return
-    if settings.shared == settings.data_dir.expanduser().absolute():
+    if not is_cluster(settings):
         raise FailedPreconditionError(
             "setting ray_address: jobs on other machines take a folder that all of them see; name it by shared_dir"
         )
     if find_spec("ray") is None:
         raise FailedPreconditionError("setting ray_address: Ray is not installed; install jobsphere[ray]")
+
+
+@asynccontextmanager
+async def ray_nodes_kept(settings: Settings) -> AsyncGenerator[None]:
+    """Keep an agent on each node of Ray meanwhile, where there is one. The agents stay."""
+    if not settings.ray_address:
+        yield
+        return
     await asyncio.to_thread(lambda: Intentions(settings.shared).configure(agent_settings(settings)))
     keeping = asyncio.create_task(_keep(settings))
-
-    async def end() -> None:
+    try:
+        yield
+    finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-
-    stack.push_async_callback(end)
 
 
 async def _keep(settings: Settings) -> None:
@@ -69,8 +76,10 @@ async def _keep(settings: Settings) -> None:
             )
         try:
             well, last = await _relay(process, last)
-        finally:
-            await _end(process)
+        finally:  # whatever it is at: the next one begins with a look
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
         pause_s = _PAUSE_S if well else min(2 * pause_s, _LONGEST_PAUSE_S)
         await asyncio.sleep(pause_s)
 
@@ -97,14 +106,3 @@ async def _relay(process: Process, last: str) -> tuple[bool, str]:
         last = event if level == "error" else ""
     await process.wait()
     return well, last
-
-
-async def _end(process: Process) -> None:
-    """Its standard input ends, so it does; an answer of Ray's that never comes holds it no longer than some seconds."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), _END_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
