@@ -17,7 +17,7 @@ demo: setup ## Run an example job on a private server
 	@$(BIN)/jobsphere demo
 
 test: lint packages ## Lint, then all tests, the fast ones first
-	@tools/setup.sh --group spark
+	@tools/setup.sh --group spark --extra ray
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-fast: setup ## Only the tests that start no server
@@ -44,7 +44,7 @@ bench-check: setup ## Measure, and fail where a ratio is over 20% worse than the
 	@$(BIN)/python -m benchmarks --check
 
 soak: setup packages ## The long sweeps, whole; broken off, they go on where they were
-	@tools/setup.sh --group spark
+	@tools/setup.sh --group spark --extra ray
 	@PYTHONPATH=. $(BIN)/python tools/soak.py
 
 docs: setup ## Build the documentation into site/

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     shared_dir: Path | None = None
     """The folder that all servers of one database, and all nodes, see under the same path: certificates, keys,
     datasets, project disks. By default the data directory."""
+    ray_address: Annotated[str, Field(pattern=r"^(auto|[^\s:/@]+:[0-9]+|\[[0-9a-fA-F:.]+\]:[0-9]+)?$")] = ""
+    """The Ray cluster whose nodes run the jobs: host:port of its head, or auto for the one that this host is a node of.
+    By default there is none."""
+    ray_data_dir: Path = Path("/var/lib/jobsphere-node")
+    """The folder for agents on Ray's nodes, on a local disk of each; below it each has one of its node's name."""
     host: str = "127.0.0.1"
     """The address to listen on. Off loopback, every call needs a token."""
     grpc_port: Port = 9443

@@ -25,6 +25,7 @@ class Point(StrEnum):
     SERVER_DATABASE = "server.database"
     SECRETS_KEY = "secrets.key"
     TLS_FILE = "tls.file"
+    RAY_INTENDED = "ray.intended"
     NODE_TOLD = "node.told"
 
     STORE_SCHEMA = "store.schema"

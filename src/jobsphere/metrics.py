@@ -24,7 +24,7 @@ _SLOW_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 36
 
 @dataclass(frozen=True, slots=True)
 class NodeGauges:
-    """How the node is now. Memory and disk in bytes."""
+    """How the node is now, as who leads knows it. Memory and disk in bytes."""
 
     running: int
     waiting: int
@@ -35,6 +35,7 @@ class NodeGauges:
     gpus: int
     gpus_free: int
     disk_free: int
+    leads: bool = True
 
 
 class Histogram:
@@ -171,13 +172,19 @@ class _Collected:
 
 
 def _of_node(now: NodeGauges) -> Iterator[Metric]:
+    yield _gauge("leads", "Whether this server moves jobs on: one of those that share a database", {(): now.leads})
+    yield _gauge("data_disk_free_bytes", "What is free on the disk of the data directory", {(): now.disk_free})
+    if now.leads:
+        yield from _of_jobs_on(now)
+
+
+def _of_jobs_on(now: NodeGauges) -> Iterator[Metric]:
     yield _gauge("jobs_running", "Attempts that hold a part of the node", {(): now.running})
     yield _gauge("jobs_waiting", "Jobs that wait for a part of the node", {(): now.waiting})
     cpus, memory, gpus = "CPUs that jobs may have", "Memory that jobs may have", "GPUs that jobs may have"
     yield _gauge("node_cpus", cpus, {("all",): now.cpus, ("free",): now.cpus_free}, "of")
     yield _gauge("node_memory_bytes", memory, {("all",): now.memory, ("free",): now.memory_free}, "of")
     yield _gauge("node_gpus", gpus, {("all",): now.gpus, ("free",): now.gpus_free}, "of")
-    yield _gauge("data_disk_free_bytes", "What is free on the disk of the data directory", {(): now.disk_free})
 
 
 def _one(counted: Mapping[str, float]) -> Values:

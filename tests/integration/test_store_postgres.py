@@ -297,3 +297,19 @@ async def test_a_change_is_told_to_the_others_and_again_after_a_restart(
     assert await heard(told) == "job2"
     assert own.empty()
     await other.close()
+
+
+async def test_who_reads_a_log_is_told_to_the_others(address: Address, store: PostgresJobStore) -> None:
+    other = await PostgresJobStore.open(address, lambda _: b"")
+    told: asyncio.Queue[tuple[str, str, float]] = asyncio.Queue()
+    ready = asyncio.Event()
+    other.hints.subscribe(lambda _: None, ready.set, lambda *words: told.put_nowait(words))
+    async with asyncio.timeout(20):
+        await ready.wait()
+        store.hints.tell_reading("job1", 10)
+        store.hints.tell_reading("job2", 0.25)
+        store.hints.tell_reading("job1", 7.5)
+        found = {job_id: (server, for_s) for server, job_id, for_s in (await told.get(), await told.get())}
+    assert {job_id: for_s for job_id, (_, for_s) in found.items()} == {"job1": 7.5, "job2": 0.25}
+    assert len({server for server, _ in found.values()}) == 1
+    await other.close()

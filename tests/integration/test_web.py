@@ -43,6 +43,7 @@ class Web:
     signer: HmacUrlSigner
     client: aiohttp.ClientSession
     ready: list[bool]
+    leads: list[bool]
 
     def url(self, method: str, content: bytes = CONTENT, **changes: object) -> str:
         expires = datetime.now(UTC) + timedelta(minutes=5)
@@ -59,15 +60,17 @@ class Web:
 
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[Web]:
-    ready = [True]
+    ready, leads = [True], [True]
     store = LocalBlobStore(tmp_path / "blobs")
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     signer = HmacUrlSigner(os.urandom(32), f"http://127.0.0.1:{port}", WallClock())
-    app = build_app(signer, store, lambda: ready[0], idle_timeout_s=0.5, request_s=0.5, connections=20)
+    app = build_app(
+        signer, store, lambda: ready[0], lambda: leads[0], idle_timeout_s=0.5, request_s=0.5, connections=20
+    )
     runner = await serve(app, listening)
     async with aiohttp.ClientSession() as client:
-        yield Web(tmp_path / "blobs", port, store, signer, client, ready)
+        yield Web(tmp_path / "blobs", port, store, signer, client, ready, leads)
     await runner.cleanup()
 
 
@@ -291,6 +294,15 @@ async def test_health_and_readiness(web: Web) -> None:
     status, text = await refused(web, "GET", f"http://127.0.0.1:{web.port}/readyz")
     assert status == 503
     assert text.startswith("not ready")
+
+
+async def test_whether_a_server_leads_is_told_to_whoever_asks(web: Web) -> None:
+    async with web.client.get(f"http://127.0.0.1:{web.port}/leadz") as response:
+        assert (response.status, await response.text()) == (200, "leads\n")
+    web.leads[0] = False
+    status, text = await refused(web, "GET", f"http://127.0.0.1:{web.port}/leadz")
+    assert status == 503
+    assert text.startswith("follows")
 
 
 async def test_no_log_shows_a_signature(web: Web, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,36 +1,50 @@
-"""Which database a data directory has, and whose turn it is to move its jobs on."""
+"""Which database a data directory has, and which a shared folder."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from jobsphere import config
 from jobsphere.domain.errors import FailedPreconditionError
-from jobsphere.store.leases import SqlLeases
-from jobsphere.store.sqlite import SqliteJobStore
-from jobsphere.wiring.database import open_store, password_of, require_own_file, take_turn
+from jobsphere.domain.resource import Community, Project
+from jobsphere.store.access import SqlTeams
+from jobsphere.wiring.database import holder_of, open_store, password_of, require_own_file
+from jobsphere.wiring.leading import claim_shared
 
 URL = "postgresql://me@127.0.0.1:1/name"
 
 
-def a_server(path: Path, holder: str) -> SqliteJobStore:
-    store = SqliteJobStore.open(path, lambda _: b"")
-    store.leases = store.beside(lambda database: SqlLeases(database, holder))
-    return store
+async def test_each_server_has_an_id_of_its_own_that_outlives_it(tmp_path: Path) -> None:
+    """Hosts and folders have the same names in containers."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    first = holder_of(one)
+    assert holder_of(one) == first
+    assert holder_of(two).rpartition(":")[2] != first.rpartition(":")[2]
 
 
-async def test_one_server_moves_the_jobs_of_a_database_on(tmp_path: Path) -> None:
-    one, two = (a_server(tmp_path / "jobsphere.db", name) for name in ("one", "two"))
-    async with AsyncExitStack() as stack:
-        await take_turn(one, stack)
-        with pytest.raises(FailedPreconditionError, match="another server"):
-            await take_turn(two, stack)
-    async with AsyncExitStack() as stack:
-        await take_turn(two, stack)
-    for store in (one, two):
+async def test_a_shared_folder_is_one_databases(tmp_path: Path) -> None:
+    shared = tmp_path / "all"
+    shared.mkdir()
+    project = Project("p" * 20, "default", "c" * 20, datetime(2026, 1, 1, tzinfo=UTC), "ann")
+    for name, added in (("one", True), ("two", False)):
+        (tmp_path / name).mkdir()
+        settings = config.load({"data_dir": tmp_path / name, "shared_dir": shared})
+        store = await open_store(settings, tmp_path / name)
+        teams = store.beside(SqlTeams)
+        await teams.add_community(Community("c" * 20, "default", project.created_at, "ann"), None)
+        await teams.create_project(replace(project, id=project.id if added else "q" * 20), None, None)
+        if added:
+            await claim_shared(settings, tmp_path / name, store)
+            await claim_shared(settings, tmp_path / name, store)
+        else:
+            with pytest.raises(FailedPreconditionError, match="another database's servers"):
+                await claim_shared(settings, tmp_path / name, store)
         await store.close()
 
 

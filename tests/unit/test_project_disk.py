@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobsphere.blob.project_disk import ProjectDisk, remove_disks
+from jobsphere.blob.project_disk import ProjectDisk, disks_in, remove_disks
 from jobsphere.domain.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -137,7 +137,8 @@ def test_the_disks_of_projects_that_are_gone_go(disk: ProjectDisk, source: Path,
     other = ProjectDisk(tmp_path / "data", "p2")
     for one in (disk, other):
         one.put(source)
-    remove_disks(tmp_path / "data", {"p1"})
+    assert disks_in(tmp_path / "data") == ["p1", "p2"]
+    remove_disks(tmp_path / "data", {"p2", "p3"})
     assert [p.name for p in disk.folder().parent.iterdir()] == ["p1"]
     assert paths(disk) == [("model", 5)]
-    remove_disks(tmp_path / "nowhere", set())
+    assert disks_in(tmp_path / "nowhere") == []

@@ -173,6 +173,51 @@ def test_after_a_restart_a_reader_that_has_come_and_gone_is_enough(reading: Read
     assert readers.pending(reading.job) == 0
 
 
+def test_a_reader_at_another_server_is_waited_for(reading: Reading) -> None:
+    told: list[tuple[str, float]] = []
+    there = Readers(StandingClock(), lambda: reading.seconds, lambda job_id, for_s: told.append((job_id, for_s)))
+
+    def pass_on(server: str) -> None:
+        while told:
+            reading.readers.heard(server, *told.pop(0))
+
+    reader = there.enter(reading.job.id)
+    assert len(told) == 1
+    for _ in range(30):
+        pass_on("there")
+        assert reading.pending()
+        reading.seconds += 1
+        there.goes_on(reader)
+    pass_on("there")
+    there.took(reader, chunk(200_000))
+    there.leave(reader)
+    pass_on("there")
+    reading.seconds += 5
+    assert reading.pending()  # it is being printed
+    reading.seconds += 3
+    assert not reading.pending()
+
+
+def test_a_server_that_is_gone_with_its_reader_holds_nobody_up_for_long(reading: Reading) -> None:
+    reading.readers.heard("gone", reading.job.id, 10)
+    reading.readers.heard("other", reading.job.id, 0.3)
+    reading.seconds += 9
+    assert reading.pending()
+    reading.seconds += 2
+    assert not reading.pending()
+    for number in range(3000):
+        reading.readers.heard("gone", f"job {number}", 0.3)
+        reading.seconds += 1
+    assert len(reading.readers._elsewhere) < 1100
+
+
+def test_a_reader_whose_server_stops_is_waited_for_until_it_is_back(reading: Reading) -> None:
+    told: list[float] = []
+    there = Readers(StandingClock(), lambda: reading.seconds, lambda _, for_s: told.append(for_s))
+    there.leave(there.enter(reading.job.id), comes_back=True)
+    assert told[-1] > 5
+
+
 async def test_after_a_restart_a_new_job_waits_for_nobody(world: World) -> None:
     clock = StandingClock()
     readers = Readers(clock, lambda: 0.0)

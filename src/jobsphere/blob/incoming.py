@@ -126,7 +126,7 @@ def _remove_abandoned(path: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink(missing_ok=True)
-    except BlockingIOError:
+    except OSError:  # it is under way; or this file system cannot tell (over NFS, of a file that is only read)
         return
     finally:
         os.close(fd)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Container, Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -170,12 +170,16 @@ class ProjectDisk:
         return Entry(str(place.relative_to(self._root)), size, modified, is_folder)
 
 
-def remove_disks(data_dir: Path, but: Container[str]) -> None:
-    """Remove the disks of projects that are gone: all but those of ``but``."""
+def disks_in(data_dir: Path) -> list[str]:
+    """The ids of the projects that have a disk there."""
     root = data_dir / FOLDER
-    for folder in root.iterdir() if root.is_dir() else ():
-        if folder.name not in but:
-            shutil.rmtree(folder)
+    return sorted(folder.name for folder in root.iterdir()) if root.is_dir() else []
+
+
+def remove_disks(data_dir: Path, gone: Iterable[str]) -> None:
+    """Remove the disks of projects that are gone."""
+    for project_id in gone:
+        shutil.rmtree(data_dir / FOLDER / project_id, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:

@@ -9,15 +9,28 @@ from collections.abc import Callable
 from typing import Protocol
 
 
+def unread(_server: str, _job_id: str, _for_s: float) -> None:
+    """Nobody wants to know who reads what."""
+
+
 class JobHints(Protocol):
     """Nudges between servers. They only shorten latency: whoever waits looks again by itself."""
 
-    def subscribe(self, changed: Callable[[str], None], missed: Callable[[], None]) -> None:
+    def subscribe(
+        self,
+        changed: Callable[[str], None],
+        missed: Callable[[], None],
+        reading: Callable[[str, str, float], None] = unread,
+    ) -> None:
         """Have another server's changes told, on the event loop.
 
         ``changed(job_id)`` when a job was stored, or deleted, by another server. ``missed()`` when hints may have been
-        lost and are heard again: look at everything.
+        lost and are heard again: look at everything. ``reading(server, job_id, for_s)``: see :meth:`tell_reading`.
         """
+        ...
+
+    def tell_reading(self, job_id: str, for_s: float) -> None:
+        """Tell the others that a client of this server reads the log of the job, for so many seconds from now."""
         ...
 
 
@@ -40,8 +53,16 @@ class Leases(Protocol):
 class Alone:
     """Both ports of a server that shares its database with no other."""
 
-    def subscribe(self, changed: Callable[[str], None], missed: Callable[[], None]) -> None:
+    def subscribe(
+        self,
+        changed: Callable[[str], None],
+        missed: Callable[[], None],
+        reading: Callable[[str, str, float], None] = unread,
+    ) -> None:
         """There is nobody who would tell."""
+
+    def tell_reading(self, job_id: str, for_s: float) -> None:
+        """There is nobody to be told."""
 
     async def hold(self, name: str) -> bool:  # noqa: ARG002
         """It is always this one's turn."""

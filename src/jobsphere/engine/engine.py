@@ -18,7 +18,7 @@ from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
-from jobsphere.engine.reconciler import Reconciler, any_number
+from jobsphere.engine.reconciler import Reconciler, always, any_number
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.work import KeyedQueue
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Engine:
-    """Moves all jobs on.
+    """Moves all jobs on, between a start and a stop: both may be repeated, for a server that leads now and then.
 
     Args:
         store, nodes, blobs, clock: The ports.
@@ -40,6 +40,7 @@ class Engine:
         sandbox: The fence that every program gets; None for none.
         running_at_once: How many jobs of a project may run at a time; None for any number.
         tracer: Is told of each job that has ended.
+        leads: Whether this server may act now; asked before each look at a job, and before a program is started.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Engine:
         sandbox: SandboxPlan | None = None,
         running_at_once: Callable[[str], Awaitable[int | None]] = any_number,
         tracer: Tracer = UNTRACED,
+        leads: Callable[[], bool] = always,
     ) -> None:
         self._store = store
         self._nodes = nodes
@@ -76,10 +78,12 @@ class Engine:
             sandbox,
             running_at_once,
             tracer=tracer,
+            leads=leads,
         )
         self._queue = KeyedQueue(self._reconciler.reconcile, _WORKERS)
         self._tasks: list[asyncio.Task[None]] = []
         self._now = asyncio.Event()
+        self._subscribed = self._started = False
 
     async def start(self) -> None:
         """Take up every live job where it is, then follow hints.
@@ -90,7 +94,9 @@ class Engine:
         for job in live:
             if job.attempt is not None:
                 self._dispatcher.keep(job)
-        self._nodes.subscribe(self.look_at_everything, lambda attempt: self._queue.add_soon(job_id_of(attempt)))
+        if not self._subscribed:
+            self._nodes.subscribe(self.look_at_everything, self._hear)
+        self._subscribed = self._started = True
         self._queue.start()
         for job in live:
             self.wake(job.id)
@@ -114,19 +120,27 @@ class Engine:
         return self._dispatcher.free
 
     def wake(self, job_id: str) -> None:
-        """Look at the job soon."""
-        self._queue.add(job_id)
+        """Look at the job soon; nothing while the engine is stopped, for a start looks at all."""
+        if self._started:
+            self._queue.add(job_id)
 
     def look_at_everything(self) -> None:
         """Hints may have been lost: do not wait for the next look."""
         self._now.set()
 
     async def stop(self) -> None:
-        """Stop moving jobs on. Their attempts run on; the next start takes them up."""
+        """Stop moving jobs on. Their attempts run on; the next start takes them up, here or elsewhere."""
+        self._started = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._queue.stop()
+        for job_id in self._dispatcher.known():
+            self._dispatcher.release(job_id)
+
+    def _hear(self, attempt: str) -> None:
+        if self._started:
+            self._queue.add_soon(job_id_of(attempt))
 
     async def _look_again(self) -> None:
         while True:

@@ -68,12 +68,17 @@ async def any_number(_: str) -> int | None:
     return None
 
 
+def always() -> bool:
+    """Nobody else leads."""
+    return True
+
+
 class Reconciler:
     """Moves single jobs on. ``changed(job_id)`` is called after each stored change, ``wake`` for others to look at.
 
     ``provisioner`` finds what jobs get from their projects, ``products`` makes what they give them. ``sandbox``: the
     fence of every program; None for none. ``running_at_once``: how many jobs of a project may run at a time, if that is
-    limited. ``tracer`` is told of each job that has ended.
+    limited. ``tracer`` is told of each job that has ended. ``leads``: whether this server may act now.
     """
 
     def __init__(
@@ -91,8 +96,10 @@ class Reconciler:
         running_at_once: Callable[[str], Awaitable[int | None]] = any_number,
         monotonic: Callable[[], float] = time.monotonic,
         tracer: Tracer = UNTRACED,
+        leads: Callable[[], bool] = always,
     ) -> None:
         self._tracer = tracer
+        self._leads = leads
         self._store = store
         self._nodes = nodes
         self._blobs = blobs
@@ -115,7 +122,8 @@ class Reconciler:
         """
         bind_contextvars(job=job_id)
         try:
-            await self._reconcile(job_id)
+            if self._leads():
+                await self._reconcile(job_id)
         except UnavailableError as e:
             log.warning("job waits for a part of the server", reason=e.public, **e.context)
         except JobsphereError as e:
@@ -211,12 +219,19 @@ class Reconciler:
         self._launched[job.id] = attempt.id, now
         try:
             provision = Provision() if again else await self._provisioner.provide(job)
-            await self._nodes.runner(attempt.node).launch(plan_of(job, attempt, self._sandbox, provision))
+            plan = plan_of(job, attempt, self._sandbox, provision)
+            self._check_leads()
+            await self._nodes.runner(attempt.node).launch(plan)
         except ProvisionError as error:
             await self._move(job, [AttemptFailed(self._clock.now(), Failure(error.phase, str(error)))])
         except JobsphereError:
             del self._launched[job.id]
             raise
+
+    def _check_leads(self) -> None:
+        """Stopped for long, this process may find that another leads, and has brought the job to its end meanwhile."""
+        if not self._leads():
+            raise UnavailableError("another server leads by now")
 
     async def _commit(self, job: Job, attempt: Attempt, collected: Collected) -> None:
         """Make blobs of the files in the outbox."""

@@ -55,10 +55,16 @@ class KeyedQueue:
             asyncio.get_running_loop().call_later(GATHER_S, self._add_gathered, key)
 
     async def stop(self) -> None:
-        """End the workers; what they are in the middle of is cancelled (every step can be repeated)."""
+        """End the workers; what they are in the middle of is cancelled (every step can be repeated).
+
+        What waits is forgotten: whoever starts again adds what there is to do then.
+        """
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._ready = asyncio.Queue()
+        self._waiting.clear()
+        self._again.clear()
 
     def _add_gathered(self, key: str) -> None:
         self._gathered.discard(key)

@@ -102,10 +102,11 @@ class Datasets(Resources[Dataset]):
     async def sweep(self) -> None:
         """Free what no dataset names: a crash came in between, or its project is deleted."""
         now = self._backing.clock.now().timestamp()
+        holding = await self._files.projects()  # before the projects: one that is made meanwhile is none that is gone
         live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
         being_made = {dataset_id for job in live for dataset_id in _outputs(job)}
         projects = {project.id for project in await self._backing.jobs.list_projects()}
-        for project_id in await self._files.projects():
+        for project_id in holding:
             known = await self._backing.resources.list_resources(Dataset, project_id)
             wanted = {dataset.id for dataset in known} | being_made
             await self._files.sweep(project_id, wanted, now if project_id in projects else math.inf)

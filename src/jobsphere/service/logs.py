@@ -33,6 +33,15 @@ _RECONNECT_S = 7.0
 _ROOM = 1 << 48
 """Offsets of a job's second attempt begin here, those of its third at twice as much."""
 _JUST_ENDED = timedelta(seconds=10)
+_TELL_S = 2.0
+"""How often other servers are told of a reader that goes on."""
+_GONE_S = 10.0
+"""How long they believe it: the vendor's client comes back five seconds after its server is gone."""
+_MANY = 1000
+
+
+def _tell_nobody(_job_id: str, _for_s: float) -> None:
+    """There is no other server."""
 
 
 class Readers:
@@ -44,12 +53,23 @@ class Readers:
     reader that does not take what it is offered for ten seconds holds nobody up; one that has nothing to read yet does,
     however long the program was silent.
 
+    Where there are several servers, the operation may be asked for at one and the log read at another: each tells the
+    others who reads what, again and again while that goes on. What is heard from one that is gone counts for so long as
+    its client needs to come back to another.
+
     A restart of the server breaks the streams, and that client waits five seconds before it reads on: for so long a job
     that was under way then is held back, until a reader of it has come and gone.
     """
 
-    def __init__(self, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+        told: Callable[[str, float], None] = _tell_nobody,
+    ) -> None:
         self._now = monotonic
+        self._told = told
+        self._elsewhere: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._started = clock.now()
         self._reconnected_at = monotonic() + _RECONNECT_S
         self._read_since: set[str] = set()
@@ -60,7 +80,24 @@ class Readers:
         """A new reader of the job's log."""
         reader = _Reader(job_id, self._now())
         self._open[job_id].add(reader)
+        self.goes_on(reader)
         return reader
+
+    def goes_on(self, reader: _Reader) -> None:
+        """The reader follows the log still: called at least every second or two, unless it takes nothing."""
+        now = self._now()
+        if now >= reader.tell_at:
+            reader.tell_at = now + _TELL_S
+            self._told(reader.job_id, _GONE_S)
+
+    def heard(self, server: str, job_id: str, for_s: float) -> None:
+        """Another server has told that the job's log is read there, for so long from now."""
+        now = self._now()
+        self._elsewhere[job_id][server] = now + for_s
+        if len(self._elsewhere) > _MANY:
+            self._elsewhere = defaultdict(
+                dict, {id_: at for id_, at in self._elsewhere.items() if max(at.values(), default=0.0) > now}
+            )
 
     def offer(self, reader: _Reader) -> None:
         """Frames are on their way to the reader's connection."""
@@ -76,8 +113,8 @@ class Readers:
         reader.last = now
         reader.offered_at = None
 
-    def leave(self, reader: _Reader) -> None:
-        """The stream has ended, by whichever side."""
+    def leave(self, reader: _Reader, *, comes_back: bool = False) -> None:
+        """The stream has ended, by whichever side. ``comes_back``: its client will read on at another server."""
         if self._now() < self._reconnected_at:
             self._read_since.add(reader.job_id)
         readers = self._open[reader.job_id]
@@ -86,7 +123,10 @@ class Readers:
             del self._open[reader.job_id]
         now = self._now()
         settled = now + _SETTLE_S + max(0.0, reader.print_s - (now - reader.last))
-        self._settled_at[reader.job_id] = max(settled, self._settled_at.pop(reader.job_id, 0.0))
+        settled = max(settled, self._settled_at.pop(reader.job_id, 0.0))
+        self._settled_at[reader.job_id] = settled
+        if reader.job_id not in self._open:
+            self._told(reader.job_id, _RECONNECT_S if comes_back else settled - now)
         self._forget_settled(now)
 
     def pending(self, job: Job) -> float:
@@ -96,9 +136,11 @@ class Readers:
             return _LOOK_S
         if now < self._reconnected_at and self._lost_its_reader(job):
             return _LOOK_S
-        left = self._settled_at.get(job.id, 0.0) - now
+        elsewhere = max(self._elsewhere[job.id].values(), default=0.0) if job.id in self._elsewhere else 0.0
+        left = max(self._settled_at.get(job.id, 0.0), elsewhere) - now
         if left <= 0:
             self._settled_at.pop(job.id, None)
+            self._elsewhere.pop(job.id, None)
             return 0.0
         return left
 
@@ -120,6 +162,7 @@ class _Reader:
     last: float
     print_s: float = 0.0
     offered_at: float | None = None
+    tell_at: float = 0.0
 
     def stalled(self, now: float) -> bool:
         return self.offered_at is not None and now - self.offered_at >= _STALLED_S
@@ -156,23 +199,23 @@ class Logs:
             raise InvalidArgumentError(f"offset: {offset}; it must be -1 (from now on), 0, or one that was read before")
         reader = self._readers.enter(job_id)
         try:
-            async for chunk in self._follow(job, offset):
+            async for chunk in self._follow(job, offset, reader):
                 # A log is followed for hours: a role may have been taken away meanwhile.
                 await self._access.require(who, job.project_id, Action.JOB_VIEW, "job", job_id)
                 self._readers.offer(reader)
                 yield chunk
                 self._readers.took(reader, chunk)
         finally:
-            self._readers.leave(reader)
+            self._readers.leave(reader, comes_back=self._closing)
 
-    async def _follow(self, job: Job, offset: int) -> AsyncIterator[LogChunk]:
+    async def _follow(self, job: Job, offset: int, reader: _Reader) -> AsyncIterator[LogChunk]:
         """The logs of all attempts, from the one that the offset is of."""
         number, position = divmod(offset, _ROOM) if offset >= 0 else (len(job.lost_attempts), -1)
         if number > len(job.lost_attempts):
             raise InvalidArgumentError(f"offset: {offset}; it is not one of this log")
-        while (attempt := await self._attempt(job, number)) is not None:
+        while (attempt := await self._attempt(job, number, reader)) is not None:
             try:
-                async for chunk in self._one(job.id, attempt, position):
+                async for chunk in self._one(job.id, attempt, position, reader):
                     yield replace(chunk, offset=chunk.offset + number * _ROOM) if number else chunk
             except UnavailableError:
                 if self._closing or not await self._lost(job.id, attempt):
@@ -182,12 +225,13 @@ class Logs:
             number, position = number + 1, 0
             job = await self._store.get_job(job.id)
 
-    async def _one(self, job_id: str, attempt: Attempt, offset: int) -> AsyncIterator[LogChunk]:
+    async def _one(self, job_id: str, attempt: Attempt, offset: int, reader: _Reader) -> AsyncIterator[LogChunk]:
         if offset == -1:
             offset = await self._nodes.runner(attempt.node).log_size(attempt.id)
         ended = read = False
         while True:
             self._check_open()
+            self._readers.goes_on(reader)
             chunk = await self._read(job_id, attempt, offset, read)
             if chunk is None:
                 continue
@@ -224,10 +268,11 @@ class Logs:
         seen = self._nodes.all().get(attempt.node)
         return (seen is not None and seen.condition is Condition.LOST) or await self._ended(job_id, attempt)
 
-    async def _attempt(self, job: Job, number: int) -> Attempt | None:
+    async def _attempt(self, job: Job, number: int, reader: _Reader) -> Attempt | None:
         """The job's attempt of that number, from 0, once it has it; None if it ended without."""
         while len(job.attempts) <= number and not job.status.terminal:
             self._check_open()
+            self._readers.goes_on(reader)
             await self._changes.wait(job.id, _LOOK_AGAIN_S)
             job = await self._store.get_job(job.id)
         return job.attempts[number] if number < len(job.attempts) else None

@@ -6,8 +6,8 @@ from jobsphere.store import statements as sql
 from jobsphere.store.database import Change, Database, Steps
 from jobsphere.store.records import Row
 
-LIFE_S = 15.0
-"""How long another server waits for one that is gone."""
+LIFE_S = 5.0
+"""How long another server waits for one that is gone. Its holder asks for it every second."""
 
 
 class SqlLeases:

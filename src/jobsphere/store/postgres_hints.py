@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 
 from jobsphere.domain.errors import UnavailableError
+from jobsphere.domain.replica_ports import unread
 from jobsphere.store.postgres_connection import LOST, translated
 
 CHANNEL = "jobsphere_jobs"
@@ -25,6 +26,10 @@ _ALIVE_S = 10.0
 """How often the connection is asked whether it still is one: a peer that lost its power says nothing."""
 _IDS = 100
 """Ids in one notification, which has room for 8,000 bytes."""
+_READ = "~"
+"""Between a job's id and the seconds for which its log is read."""
+_Changed = Callable[[str], None]
+_Reading = Callable[[str, str, float], None]
 log = structlog.get_logger()
 
 
@@ -40,20 +45,27 @@ class PostgresHints:
         self._connect = connect
         self._notify = notify
         self._me = secrets.token_hex(8)
-        self._subscribers: list[tuple[Callable[[str], None], Callable[[], None]]] = []
-        self._changed: set[str] = set()
+        self._subscribers: list[tuple[_Changed, Callable[[], None], _Reading]] = []
+        self._changed: dict[str, str] = {}
         self._sending: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
 
-    def subscribe(self, changed: Callable[[str], None], missed: Callable[[], None]) -> None:
+    def subscribe(self, changed: _Changed, missed: Callable[[], None], reading: _Reading = unread) -> None:
         """See the port; listens from the first subscriber on."""
-        self._subscribers.append((changed, missed))
+        self._subscribers.append((changed, missed, reading))
         if self._listening is None:
             self._listening = asyncio.get_running_loop().create_task(self._listen())
 
     def tell(self, job_id: str) -> None:
         """Tell the other servers soon that this job was stored anew."""
-        self._changed.add(job_id)
+        self._say(job_id, job_id)
+
+    def tell_reading(self, job_id: str, for_s: float) -> None:
+        """See the port. What is told of one job within a moment is its last word."""
+        self._say(f"{job_id}{_READ}", f"{job_id}{_READ}{for_s:.3f}")
+
+    def _say(self, about: str, word: str) -> None:
+        self._changed[about] = word
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send())
 
@@ -70,7 +82,7 @@ class PostgresHints:
         try:
             await asyncio.sleep(_GATHER_S)
             while self._changed:
-                some = [self._changed.pop() for _ in range(min(_IDS, len(self._changed)))]
+                some = [self._changed.popitem()[1] for _ in range(min(_IDS, len(self._changed)))]
                 await self._notify(" ".join([self._me, *some]))
         except UnavailableError:
             self._changed.clear()  # the others look at everything once they can listen again
@@ -97,13 +109,17 @@ class PostgresHints:
             await asyncio.sleep(_AGAIN_S)
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
-        sender, *job_ids = payload.split(" ")
+        sender, *words = payload.split(" ")
         if sender == self._me:
             return
-        for job_id in job_ids:
-            for changed, _ in self._subscribers:
-                changed(job_id)
+        for word in words:
+            job_id, read, for_s = word.partition(_READ)
+            for changed, _, reading in self._subscribers:
+                if read:
+                    reading(sender, job_id, float(for_s))
+                else:
+                    changed(job_id)
 
     def _missed(self) -> None:
-        for _, missed in self._subscribers:
+        for _, missed, _ in self._subscribers:
             missed()

@@ -61,6 +61,10 @@ def _any_size(_: str, __: int) -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 
+def _always() -> bool:
+    return True
+
+
 async def _all_stays(_: str, __: str) -> None:
     """Nothing is nobody's."""
 
@@ -69,6 +73,7 @@ def build_app(
     signer: UrlSigner,
     blobs: BlobStore,
     ready: Callable[[], bool],
+    leads: Callable[[], bool] = _always,
     idle_timeout_s: float = 60.0,
     known: Callable[[str], Awaitable[object]] = _any_project,
     request_s: float = 30.0,
@@ -85,6 +90,7 @@ def build_app(
         signer: Verifies the URLs.
         blobs: Where bytes go to and come from.
         ready: Whether the server takes jobs now; called at each ``/readyz``.
+        leads: Whether this server moves jobs on now; called at each ``/leadz``.
         idle_timeout_s: An upload that brings nothing for this long is given up.
         request_s: How long a connection may take to bring the head of a request.
         connections: How many may be open at once.
@@ -103,6 +109,7 @@ def build_app(
     app.router.add_get("/v1/blobs/{project}/{sha256}", handlers.get)
     app.router.add_get("/healthz", _health)
     app.router.add_get("/readyz", _readiness(ready))
+    app.router.add_get("/leadz", _leading(leads))
     for add in parts:
         add(app)
     return app
@@ -171,6 +178,15 @@ class _Protocol(logging.LoggerAdapter[logging.Logger]):
 
 async def _health(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
+
+
+def _leading(leads: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        if leads():
+            return web.Response(text="leads\n")
+        return web.Response(status=503, text="follows: another server of this database leads, or none does yet\n")
+
+    return answer
 
 
 def _readiness(ready: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from jobsphere.domain.errors import PermissionDeniedError
 
-_OPEN = ("/v1/blobs/", "/healthz", "/readyz")
+_OPEN = ("/v1/blobs/", "/healthz", "/readyz", "/leadz")
 """What is not for browsers, or needs a signature anyway."""
 _STRANGE = {"cross-site", "same-site"}
 

@@ -6,29 +6,23 @@ empty file of SQLite, and work on that.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
+import secrets
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
-
-import structlog
 
 from jobsphere.api.codec import encode_job
 from jobsphere.config import PASSWORD_VARIABLE, Settings
-from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
+from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.meter import SILENT, Meter
-from jobsphere.durable import Point, write_private
-from jobsphere.engine.upkeep import keep_up
+from jobsphere.durable import Point, create_private, write_private
 from jobsphere.store.jobs import SqlJobStore
-from jobsphere.store.leases import LIFE_S
 from jobsphere.store.sqlite import SqliteJobStore
 
 FILE = "jobsphere.db"
 _MARK = "database.url"
-_ENGINE = "engine"
-log = structlog.get_logger()
+_ID = "server.id"
 
 
 async def open_store(settings: Settings, data_dir: Path, meter: Meter = SILENT) -> SqlJobStore:
@@ -50,37 +44,22 @@ async def open_store(settings: Settings, data_dir: Path, meter: Meter = SILENT) 
             f"setting database_url: PostgreSQL needs the package {error.name}; install jobsphere[postgres]"
         ) from error
     store = await PostgresJobStore.open(
-        Address(url, password_of(settings, os.environ)), encode_job, holder=f"{platform.node()}:{data_dir}", meter=meter
+        Address(url, password_of(settings, os.environ)), encode_job, holder=holder_of(data_dir), meter=meter
     )
     if not (data_dir / _MARK).exists():
         write_private(data_dir / _MARK, f"{url}\n".encode(), Point.SERVER_DATABASE)
     return store
 
 
-async def take_turn(store: SqlJobStore, stack: AsyncExitStack) -> None:
-    """Become the one server that moves the jobs of this database on; ``stack`` gives that up.
+def holder_of(data_dir: Path) -> str:
+    """Who this server is among those of its database: the same after a restart, and nobody else.
 
-    Raises:
-        FailedPreconditionError: another server does.
+    Hosts and folders may have the same names (in containers they do): the data directory has an id of its own.
     """
-    if not await store.leases.hold(_ENGINE):
-        raise FailedPreconditionError(
-            "another server, with another data directory, works on this database: stop it first; once it is gone it "
-            f"keeps the database for {LIFE_S:.0f} s"
-        )
-
-    async def keep() -> None:
-        if not await store.leases.hold(_ENGINE):
-            log.error("ANOTHER SERVER works on the same database; stop one of them")
-
-    async def give_back() -> None:
-        try:
-            await store.leases.release(_ENGINE)
-        except UnavailableError as error:
-            log.warning("the database was not told that this server stops", reason=error.public, **error.context)
-
-    stack.push_async_callback(give_back)
-    stack.callback(asyncio.create_task(keep_up(keep, LIFE_S / 3)).cancel)
+    path = data_dir / _ID
+    if not path.exists():
+        create_private(path, secrets.token_hex(8).encode(), Point.SERVER_DATABASE)
+    return f"{platform.node()}:{data_dir}:{path.read_text()}"
 
 
 def password_of(settings: Settings, environ: Mapping[str, str]) -> str | None:

@@ -19,7 +19,6 @@ from jobsphere.api.registrar import Registrar
 from jobsphere.api.rest import RestMount, RestSettings
 from jobsphere.api.server import GrpcServer
 from jobsphere.api.tls import ensure_certificates
-from jobsphere.blob.project_disk import remove_disks
 from jobsphere.config import Settings
 from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.engine.engine import Engine
@@ -33,15 +32,14 @@ from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
 from jobsphere.web.pages import token_of
 from jobsphere.wiring.adapters import Adapters, open_adapters
-from jobsphere.wiring.blobs import SWEEP_S
-from jobsphere.wiring.database import take_turn
 from jobsphere.wiring.desk import local_subject
 from jobsphere.wiring.environments import keep_environments, keep_images
+from jobsphere.wiring.leading import Turn, claim_shared
 from jobsphere.wiring.pages import pages_of
+from jobsphere.wiring.ray import check_ray
 from jobsphere.wiring.usecases import UseCases, use_cases
 
 _UPKEEP_S = 300.0
-_EXPIRY_S = 3600.0
 _STOP_GRACE_S = 3.0
 log = structlog.get_logger()
 
@@ -63,11 +61,17 @@ class Server:
         self._engine: Engine | None = None
         self._jobs: Jobs | None = None
         self._grpc: GrpcServer | None = None
+        self._turn: Turn | None = None
 
     @property
     def running_jobs(self) -> int:
         """How many jobs are under way; they go on when the server stops."""
         return self._engine.running if self._engine else 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one server of its database that moves jobs on."""
+        return self._turn is not None and self._turn.leads()
 
     async def __aenter__(self) -> Server:
         """Start: adapters first, then the engine, then what clients can reach."""
@@ -84,8 +88,10 @@ class Server:
         await self._stack.aclose()
 
     async def _drain(self) -> None:
-        """Take no new jobs, say so to whoever asks, and give them the time to hear it."""
+        """Take no new jobs, say so to whoever asks, and give them the time to hear it; others may lead from now on."""
         self._ready = False
+        if self._turn is not None and self._turn.shared:
+            await self._turn.give_up()
         if self._grpc is not None and self._jobs is not None:
             self._jobs.drain()
             await self._grpc.set_serving(False)
@@ -94,6 +100,7 @@ class Server:
     async def _start(self) -> None:
         settings, stack = self._settings, self._stack
         data_dir = settings.data_dir.expanduser().absolute()
+        check_ray(settings)
         for folder in (data_dir, settings.shared):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(only_server(data_dir))
@@ -104,9 +111,11 @@ class Server:
         adapters = await open_adapters(settings, data_dir, http_url, stack)
         if reason := cgroups.why_not():
             log.warning("nothing holds jobs to the CPUs, memory and processes of their instance type", reason=reason)
-        cases = use_cases(settings, adapters)
+        self._turn = turn = Turn(settings, adapters)
+        cases = use_cases(settings, adapters, turn.leads)
         first = await cases.desk.projects.ensure_default(local_subject())
-        await self._start_engine(data_dir, adapters, cases)
+        await claim_shared(settings, data_dir, adapters.store)
+        await self._start_engine(data_dir, adapters, cases, turn)
         grpc_port, proxy_port = await self._serve(data_dir, adapters, cases, http, http_url)
         self.info = ServerInfo(
             os.getpid(),
@@ -120,25 +129,19 @@ class Server:
         publish(data_dir, self.info)
         self._ready = True
 
-    async def _start_engine(self, data_dir: Path, adapters: Adapters, cases: UseCases) -> None:
-        """From here on jobs move; what was left over is removed, at once or by and by."""
-        settings = self._settings
+    async def _start_engine(self, data_dir: Path, adapters: Adapters, cases: UseCases, turn: Turn) -> None:
+        """From here on jobs move, by this server or another; what is unused here is removed by and by."""
+        settings, hints = self._settings, adapters.store.hints
         await adapters.blob_parts.claim()
-        await cases.services.datasets.sweep()
-        remove_disks(settings.shared, {project.id for project in await adapters.store.list_projects()})
-        await take_turn(adapters.store, self._stack)
-        await cases.engine.start()
-        adapters.store.hints.subscribe(cases.changed_elsewhere, cases.engine.look_at_everything)
-        self._stack.push_async_callback(cases.engine.stop)
+        self._stack.push_async_callback(turn.give_up)
+        await turn.take(cases)
+        hints.subscribe(cases.changed_elsewhere, cases.engine.look_at_everything, cases.readers.heard)
         self._engine = cases.engine
         upkeep = [
             keep_up(lambda: asyncio.to_thread(keep_environments, settings.node_dir, settings), _UPKEEP_S),
             keep_up(lambda: asyncio.to_thread(keep_images, data_dir, settings), _UPKEEP_S),
             keep_up(lambda: asyncio.to_thread(adapters.blob_parts.trim), _UPKEEP_S),
-            keep_up(lambda: adapters.blob_parts.sweep(cases.data), SWEEP_S),
         ]
-        if (days := settings.audit_days) is not None:
-            upkeep.append(keep_up(lambda: cases.desk.audit.expire(days), _EXPIRY_S))
         for work in upkeep:
             self._stack.callback(asyncio.create_task(work).cancel)
 
@@ -168,7 +171,7 @@ class Server:
         rest = RestMount(registrar, RestSettings(cases.changes.wait, token_of, settings.tokens_required))
         pages = pages_of(settings, data_dir, adapters, cases, registrar)
         metrics = MetricsMount(
-            lambda: meter.exposition(_gauges(cases.engine, types.node, data_dir)),
+            lambda: meter.exposition(_gauges(cases.engine, types.node, data_dir, leads=self.leads)),
             CONTENT_TYPE,
             services.identity.authenticate,
         )
@@ -176,6 +179,7 @@ class Server:
             adapters.signer,
             adapters.blobs,
             lambda: self._ready,
+            lambda: self.leads,
             known=adapters.store.get_project,
             admit=cases.quotas.uploading,
             settle=cases.data.settle,
@@ -185,7 +189,7 @@ class Server:
         )
 
 
-def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path) -> NodeGauges:
+def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path, *, leads: bool) -> NodeGauges:
     free = engine.free
     return NodeGauges(
         running=engine.running,
@@ -197,6 +201,7 @@ def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path) -> NodeGauges:
         gpus=len(node.gpus),
         gpus_free=len(free.gpus),
         disk_free=shutil.disk_usage(data_dir).free,
+        leads=leads,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jobsphere.api.server import Services
@@ -12,6 +12,7 @@ from jobsphere.config import Settings
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
+from jobsphere.engine.reconciler import always
 from jobsphere.engine.retention import Retention
 from jobsphere.service.artifacts import Artifacts
 from jobsphere.service.changes import Changes
@@ -44,6 +45,7 @@ class UseCases:
     data: JobData
     quotas: Quotas
     changes: Changes
+    readers: Readers
 
     def changed_elsewhere(self, job_id: str) -> None:
         """Another server has stored this job anew."""
@@ -51,14 +53,14 @@ class UseCases:
         self.engine.wake(job_id)
 
 
-def use_cases(settings: Settings, adapters: Adapters) -> UseCases:
-    """Nothing of them is under way yet.
+def use_cases(settings: Settings, adapters: Adapters, leads: Callable[[], bool] = always) -> UseCases:
+    """Nothing of them is under way yet. ``leads``: whether this server may move jobs on now.
 
     Raises:
         FailedPreconditionError: a setting that this host cannot meet.
     """
     store, blobs, nodes, clock = adapters.store, adapters.blobs, adapters.nodes, adapters.clock
-    changes, readers = Changes(), Readers(clock)
+    changes, readers = Changes(), Readers(clock, told=store.hints.tell_reading)
     data = JobData(store, blobs, nodes, clock)
 
     async def drop(project_id: str, attempts: Sequence[str]) -> None:
@@ -74,7 +76,9 @@ def use_cases(settings: Settings, adapters: Adapters) -> UseCases:
         WalkedDiskBytes(settings.shared),
     )
     images = ProjectImages(parts.images_of(settings, adapters.keys), store.resources)
-    engine = _engine(settings, adapters, images, quotas, Retention(store, clock, data.clear, _RETENTION_S), changes)
+    engine = _engine(
+        settings, adapters, images, quotas, Retention(store, clock, data.clear, _RETENTION_S), changes, leads
+    )
     jobs = Jobs(
         store,
         Artifacts(blobs, adapters.blob_parts.transfers(adapters.signer, clock, quotas, data), clock),
@@ -106,7 +110,7 @@ def use_cases(settings: Settings, adapters: Adapters) -> UseCases:
         Connectors(backing),
         ImageResources(backing, adapters.keys),
     )
-    return UseCases(services, desk, engine, data, quotas, changes)
+    return UseCases(services, desk, engine, data, quotas, changes, readers)
 
 
 def _engine(
@@ -116,6 +120,7 @@ def _engine(
     quotas: Quotas,
     retention: Retention,
     changes: Changes,
+    leads: Callable[[], bool],
 ) -> Engine:
     store, clock = adapters.store, adapters.clock
     provisioner = Provisioner(
@@ -140,4 +145,5 @@ def _engine(
         parts.sandbox_of(settings),
         running_at_once=quotas.running,
         tracer=adapters.tracer,
+        leads=leads,
     )

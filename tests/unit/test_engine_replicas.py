@@ -1,0 +1,110 @@
+"""Engines of several servers over one store and the same nodes: one after the other, and for a moment at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.world import World, attempt
+
+from jobsphere.domain.attempt import Started
+from jobsphere.domain.job import JobStatus
+from jobsphere.engine.dispatcher import Dispatcher
+from jobsphere.engine.engine import Engine
+from jobsphere.engine.reconciler import Reconciler
+from jobsphere.engine.retention import Retention
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    return await World(tmp_path).open()
+
+
+class Replica:
+    """One server's engine, and what it does of a job when it is asked."""
+
+    def __init__(self, world: World) -> None:
+        self.may_act = True
+        how = {"running_at_once": world.quotas.running, "leads": lambda: self.may_act}
+        parts = world.store, world.nodes, world.blobs, world.clock
+        retention = Retention(world.store, world.clock, world.data.clear, 60)
+        self.engine = Engine(
+            *parts, retention, world.changes.publish, world.types, 60, world.provisioner, world.products, **how
+        )  # fmt: skip
+        self.reconciler = Reconciler(
+            *parts, Dispatcher(world.types), world.changes.publish, lambda _: None, world.provisioner, world.products,
+            **how,
+        )  # fmt: skip
+
+
+async def until(what: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not what():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0)
+
+
+async def test_engines_take_turns_and_one_that_led_before_leads_again(world: World) -> None:
+    one, two = Replica(world), Replica(world)
+    jobs = [await world.executed() for _ in range(3)]  # there is room for two
+    for engine in (one.engine, two.engine, one.engine):
+        await engine.start()
+        await until(lambda engine=engine: engine.running == 2 and engine.waiting == 1)
+        await engine.stop()
+        assert (engine.running, engine.waiting) == (0, 0)
+    assert sorted(world.runner.held) == sorted(attempt(job) for job in jobs[:2])
+    await two.engine.start()
+    await world.runner.become(attempt(jobs[0]), Started(world.clock.now()))
+    await world.ends(jobs[0])
+    two.engine.wake(jobs[0].id)
+    await until(lambda: attempt(jobs[2]) in world.runner.held)
+    await two.engine.stop()
+    assert (await world.store.get_job(jobs[0].id)).status is JobStatus.SUCCESS
+
+
+async def test_a_hint_to_one_that_does_not_lead_is_nothing(world: World) -> None:
+    one = Replica(world)
+    await one.engine.start()
+    await one.engine.stop()
+    job = await world.executed()
+    one.engine.wake(job.id)
+    assert not one.engine._queue._waiting
+    await one.engine.start()  # looks by itself
+    await until(lambda: attempt(job) in world.runner.held)
+    await one.engine.stop()
+
+
+async def test_two_that_lead_for_a_moment_start_each_program_once(world: World) -> None:
+    replicas = [Replica(world) for _ in range(3)]
+    jobs = [await world.executed() for _ in range(2)]
+    for _ in range(3):
+        await asyncio.gather(*(r.reconciler.reconcile(job.id) for r in replicas for job in jobs))
+    stored = [await world.store.get_job(job.id) for job in jobs]
+    assert [job.attempt.id for job in stored if job.attempt] == [attempt(job) for job in jobs]
+    assert sorted(world.runner.held) == sorted(attempt(job) for job in jobs)  # a repeat is of the same run directory
+    for job in jobs:
+        await world.runner.become(attempt(job), Started(world.clock.now()))
+        await world.ends(job)
+    await asyncio.gather(*(r.reconciler.reconcile(job.id) for r in replicas for job in jobs))
+    assert {(await world.store.get_job(job.id)).status for job in jobs} == {JobStatus.SUCCESS}
+
+
+async def test_one_that_lost_its_lease_starts_nothing(world: World) -> None:
+    """Stopped between the intent and the launch, for so long that the job has ended and is deleted."""
+    slow, job = Replica(world), await world.executed()
+    held = world.provisioner.provide
+
+    async def provide(job):
+        slow.may_act = False
+        return await held(job)
+
+    world.provisioner.provide = provide  # type: ignore[method-assign]
+    await slow.reconciler.reconcile(job.id)
+    assert (await world.store.get_job(job.id)).attempt is not None
+    assert world.runner.held == {}
+    await slow.reconciler.reconcile(job.id)
+    assert world.runner.held == {}
+    world.provisioner.provide = held  # type: ignore[method-assign]
+    await Replica(world).reconciler.reconcile(job.id)
+    assert list(world.runner.held) == [attempt(job)]
