@@ -11,10 +11,10 @@ from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
-from jobsphere.domain.capacity import InstanceTypes
+from jobsphere.domain.cluster import ClusterTypes
 from jobsphere.domain.node_ports import Nodes, OneNode
 from jobsphere.domain.tracing import Tracer
-from jobsphere.machine import instance_types_of
+from jobsphere.machine import capacity_of, cluster_types_of
 from jobsphere.metrics import Metrics
 from jobsphere.runner.generation import generation_of
 from jobsphere.runner.local import LocalRunner, Takers
@@ -42,7 +42,7 @@ class Adapters:
     dataset_files: LocalDatasets
     keys: Keys
     key: bytes
-    types: InstanceTypes
+    types: ClusterTypes
 
     @property
     def blobs(self) -> Blobs:
@@ -72,7 +72,7 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     datasets = LocalDatasets(data_dir / DATASETS)
     runner = LocalRunner(data_dir, platform.node() or "local", command, Takers(blobs.store, datasets), told, generation)
     stack.push_async_callback(runner.close)
-    types = instance_types_of(settings, volume)
+    nodes = OneNode(runner, capacity_of(settings, volume))
     return Adapters(
         clock,
         RandomIds(),
@@ -80,10 +80,10 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         tracer,
         store,
         blobs,
-        OneNode(runner, types.node),
+        nodes,
         HmacUrlSigner(key, http_url, clock),
         datasets,
         keys,
         key,
-        types,
+        cluster_types_of(settings, nodes),
     )
