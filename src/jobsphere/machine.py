@@ -10,6 +10,8 @@ from pathlib import Path
 
 from jobsphere.config import Settings
 from jobsphere.domain.capacity import GIB, InstanceType, InstanceTypes, NodeCapacity
+from jobsphere.domain.cluster import ClusterTypes
+from jobsphere.domain.node_ports import Nodes
 
 _FOR_JOBS = 0.9
 """The part of the memory that jobs get; the rest is the server's and the system's."""
@@ -17,17 +19,21 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _GPU = re.compile(r"nvidia([0-9]+)")
 
 
-def instance_types_of(settings: Settings, volume: Path) -> InstanceTypes:
-    """The types that jobs may ask for. ``volume``: where extended working storage lies, an existing folder."""
+def cluster_types_of(settings: Settings, nodes: Nodes) -> ClusterTypes:
+    """The types that jobs may ask for, by what these nodes have."""
     table = [
         InstanceType(name, kind.cpus, int(kind.memory_gb * GIB), kind.gpus)
         for name, kind in settings.instance_types.items()
     ]
-    return InstanceTypes(capacity_of(settings, volume), table or None, settings.jobs_at_once, settings.job_pids)
+
+    def of(capacity: NodeCapacity) -> InstanceTypes:
+        return InstanceTypes(capacity, table or None, settings.jobs_at_once, settings.job_pids)
+
+    return ClusterTypes(nodes.all, of, [kind.name for kind in table])
 
 
 def capacity_of(settings: Settings, volume: Path) -> NodeCapacity:
-    """What the node has, as set or as found."""
+    """What this node has, as set or as found. ``volume``: where extended working storage lies, an existing folder."""
     gpus = settings.node_gpus if settings.node_gpus is not None else gpus_of(Path("/dev"))
     memory = settings.node_memory_gb * GIB if settings.node_memory_gb else memory_bytes() * _FOR_JOBS
     return NodeCapacity(settings.node_cpus or cpus(), int(memory), gpus, room(volume))

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
+from jobsphere.domain.node_ports import Condition, Node
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -24,16 +26,19 @@ _SLOW_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 36
 
 @dataclass(frozen=True, slots=True)
 class NodeGauges:
-    """How the node is now, as who leads knows it. Memory and disk in bytes."""
+    """A node: what it has for jobs, and what is left of it."""
+
+    node: Node
+    free: NodeCapacity
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """How things are, as who leads knows them: attempts, who waits, nodes, bytes free on the data directory's disk."""
 
     running: int
     waiting: int
-    cpus: float
-    cpus_free: float
-    memory: int
-    memory_free: int
-    gpus: int
-    gpus_free: int
+    nodes: Sequence[NodeGauges]
     disk_free: int
     leads: bool = True
 
@@ -122,17 +127,17 @@ class Metrics:
         self._file_bytes[direction] += size
         self._file_seconds[direction] += seconds  # pyright: ignore[reportArgumentType]  a Counter adds floats too
 
-    def exposition(self, node: NodeGauges) -> bytes:
+    def exposition(self, now: Gauges) -> bytes:
         """All of it in Prometheus' text format, and what the library knows of this process.
 
         Args:
-            node: How the node is now.
+            now: How things are now.
         """
         from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
-        registry.register(_Collected([*self._of_jobs(), *self._of_calls(), *self._of_store(), *_of_node(node)]))
+        registry.register(_Collected([*self._of_jobs(), *self._of_calls(), *self._of_store(), *_of_server(now)]))
         return generate_latest(registry)
 
     def _of_jobs(self) -> Iterator[Metric]:
@@ -171,20 +176,31 @@ class _Collected:
         return self.metrics
 
 
-def _of_node(now: NodeGauges) -> Iterator[Metric]:
+def _of_server(now: Gauges) -> Iterator[Metric]:
     yield _gauge("leads", "Whether this server moves jobs on: one of those that share a database", {(): now.leads})
     yield _gauge("data_disk_free_bytes", "What is free on the disk of the data directory", {(): now.disk_free})
     if now.leads:
-        yield from _of_jobs_on(now)
+        yield from _of_nodes(now)
 
 
-def _of_jobs_on(now: NodeGauges) -> Iterator[Metric]:
-    yield _gauge("jobs_running", "Attempts that hold a part of the node", {(): now.running})
-    yield _gauge("jobs_waiting", "Jobs that wait for a part of the node", {(): now.waiting})
-    cpus, memory, gpus = "CPUs that jobs may have", "Memory that jobs may have", "GPUs that jobs may have"
-    yield _gauge("node_cpus", cpus, {("all",): now.cpus, ("free",): now.cpus_free}, "of")
-    yield _gauge("node_memory_bytes", memory, {("all",): now.memory, ("free",): now.memory_free}, "of")
-    yield _gauge("node_gpus", gpus, {("all",): now.gpus, ("free",): now.gpus_free}, "of")
+def _of_nodes(now: Gauges) -> Iterator[Metric]:
+    yield _gauge("jobs_running", "Attempts that hold a part of a node", {(): now.running})
+    yield _gauge("jobs_waiting", "Jobs that wait for a part of a node", {(): now.waiting})
+    conditions = {
+        (of.node.name, kind.value): float(of.node.condition is kind) for of in now.nodes for kind in Condition
+    }
+    yield _gauge("node_condition", "1 for how the node is", conditions, "node", "condition")
+    yield _of_each(now, "node_cpus", "CPUs that jobs may have", lambda has: has.cpus)
+    yield _of_each(now, "node_memory_bytes", "Memory that jobs may have", lambda has: has.memory_bytes)
+    yield _of_each(now, "node_gpus", "GPUs that jobs may have", lambda has: len(has.gpus))
+
+
+def _of_each(now: Gauges, name: str, help_: str, part: Callable[[NodeCapacity], float]) -> Metric:
+    values: dict[tuple[str, ...], float] = {}
+    for of in now.nodes:
+        values[of.node.name, "all"] = part(of.node.capacity)
+        values[of.node.name, "free"] = part(of.free)
+    return _gauge(name, help_, values, "node", "of")
 
 
 def _one(counted: Mapping[str, float]) -> Values:

@@ -287,6 +287,18 @@ async def test_jobs_in_gives_all_projects_oldest_first(store: JobStore) -> None:
     assert await store.jobs_in([]) == []
 
 
+async def test_live_ids_come_in_pages_oldest_first(store: JobStore) -> None:
+    attempt = Attempt("a-1", "here", NOW)
+    jobs = [a_job(JobStatus.PREPARING, attempt=attempt if i == 2 else None) for i in range(3)]
+    await added(store, jobs[0], a_job(JobStatus.EXECUTING), jobs[1], a_job(JobStatus.SUCCESS), jobs[2])
+    first = await store.live_ids(JobStatus.PREPARING, 0, 2)
+    second = await store.live_ids(JobStatus.PREPARING, first[-1].seq, 2)
+    assert [(entry.id, entry.has_attempt) for entry in [*first, *second]] == [
+        (jobs[0].id, False), (jobs[1].id, False), (jobs[2].id, True)
+    ]  # fmt: skip
+    assert (len(first), await store.live_ids(JobStatus.PREPARING, second[-1].seq, 2)) == (2, [])
+
+
 async def test_a_job_leaves_the_live_ones_when_it_ends(store: JobStore) -> None:
     (job,) = await added(store, a_job(JobStatus.UPLOADING_OUTPUT))
     assert await store.update_job(moved(job, JobStatus.SUCCESS), job)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.world import NOW, PROJECT, a_spec
+from tests.unit.world import NOW, PROJECT, a_spec, alone
 
 from jobsphere.domain.capacity import GIB, VENDOR_TYPES, Grant, InstanceType, InstanceTypes, Limits, NodeCapacity
 from jobsphere.domain.errors import InvalidArgumentError
@@ -67,7 +67,7 @@ def test_a_large_machine_gives_the_types_in_full_and_says_nothing() -> None:
 
 
 def test_the_operators_table_is_given_in_full_or_refused_with_the_list() -> None:
-    types = InstanceTypes(NodeCapacity(4.0, 8 * GIB), TABLE)
+    types = alone(InstanceTypes(NodeCapacity(4.0, 8 * GIB), TABLE))
 
     types.check(["small"])
     with pytest.raises(InvalidArgumentError, match=r"no instance type 'big'.*small \(1 CPU, 2 GiB of memory\)$"):
@@ -81,13 +81,13 @@ def test_working_storage_is_scaled_on_a_laptop_and_refused_on_a_server() -> None
     assert need.storage_bytes == 50 * GIB
     assert need.note.endswith("; 50 GiB of working storage instead of 100 GiB")
 
-    the_types().check(["small"], 500 * GIB)
+    alone(the_types()).check(["small"], 500 * GIB)
     with pytest.raises(InvalidArgumentError, match="501 GiB can never be given: the volume for it has 500 GiB"):
-        the_types().check(["small"], 501 * GIB)
+        alone(the_types()).check(["small"], 501 * GIB)
 
 
 def test_the_first_type_that_fits_is_given() -> None:
-    dispatcher = Dispatcher(the_types())
+    dispatcher = Dispatcher(alone(the_types()))
     first = placed(dispatcher, a_job("first", "two-gpus", "small"))
     second = placed(dispatcher, a_job("second", "gpu", "small"))
 
@@ -96,7 +96,7 @@ def test_the_first_type_that_fits_is_given() -> None:
 
 
 def test_gpus_are_given_to_one_job_at_a_time_and_come_back() -> None:
-    dispatcher = Dispatcher(the_types())
+    dispatcher = Dispatcher(alone(the_types()))
     gpus = [placed(dispatcher, a_job(name, "gpu")).limits.gpus for name in ("a", "b")]
 
     assert gpus == [(0,), (1,)]
@@ -108,7 +108,7 @@ def test_gpus_are_given_to_one_job_at_a_time_and_come_back() -> None:
 
 
 def test_a_job_that_waits_for_a_gpu_keeps_nobody_from_the_cpus_that_it_will_not_need() -> None:
-    dispatcher = Dispatcher(the_types())
+    dispatcher = Dispatcher(alone(the_types()))
     placed(dispatcher, a_job("holder", "two-gpus"))
     assert dispatcher.place(a_job("waits", "gpu")) is None
 
@@ -116,7 +116,7 @@ def test_a_job_that_waits_for_a_gpu_keeps_nobody_from_the_cpus_that_it_will_not_
 
 
 def test_a_large_job_is_not_starved_by_small_ones() -> None:
-    dispatcher = Dispatcher(the_types(NodeCapacity(9.0, 64 * GIB)))
+    dispatcher = Dispatcher(alone(the_types(NodeCapacity(9.0, 64 * GIB))))
     small = [a_job(f"s{i}", "small") for i in range(4)]
     placed(dispatcher, small[0])
     placed(dispatcher, small[1])
@@ -127,14 +127,14 @@ def test_a_large_job_is_not_starved_by_small_ones() -> None:
 
 
 def test_storage_is_not_promised_twice() -> None:
-    dispatcher = Dispatcher(the_types())
+    dispatcher = Dispatcher(alone(the_types()))
     assert placed(dispatcher, a_job("a", "small", storage_gb=300)).limits.storage_bytes == 300 * GIB
     assert dispatcher.place(a_job("b", "small", storage_gb=300)) is None
     assert placed(dispatcher, a_job("c", "small")), "it asks for none"
 
 
 def test_what_an_attempt_was_given_is_held_after_a_restart() -> None:
-    dispatcher = Dispatcher(the_types())
+    dispatcher = Dispatcher(alone(the_types()))
     attempt = Attempt("old-1", "here", NOW, Limits(2, GIB, gpus=(0,)))
     dispatcher.keep(replace(a_job("old", "gpu"), attempt=attempt, actual_instance_type="gpu"))
 
@@ -142,7 +142,7 @@ def test_what_an_attempt_was_given_is_held_after_a_restart() -> None:
 
 
 def test_a_job_whose_type_the_operator_took_away_says_so_and_lets_others_pass() -> None:
-    dispatcher = Dispatcher(the_types())
+    dispatcher = Dispatcher(alone(the_types()))
     gone = a_job("gone", "renamed")
 
     assert dispatcher.place(gone) is None
@@ -151,7 +151,7 @@ def test_a_job_whose_type_the_operator_took_away_says_so_and_lets_others_pass() 
 
 
 def test_far_behind_the_sentence_does_not_change_with_every_job_that_ends() -> None:
-    dispatcher = Dispatcher(the_types(NodeCapacity(1.0, 64 * GIB)))
+    dispatcher = Dispatcher(alone(the_types(NodeCapacity(1.0, 64 * GIB))))
     jobs = [a_job(f"j{i}", "small") for i in range(30)]
     for job in jobs:
         dispatcher.place(job)
@@ -169,7 +169,7 @@ SHAPES = st.sampled_from([("small",), ("big",), ("gpu",), ("two-gpus", "small"),
 @given(st.lists(st.tuples(SHAPES, st.sampled_from("ab"), st.booleans()), max_size=40))
 def test_nothing_is_ever_given_twice_and_everybody_has_a_turn(steps: list[tuple[tuple[str, ...], str, bool]]) -> None:
     node = NodeCapacity(9.0, 24 * GIB, (0, 1))
-    dispatcher = Dispatcher(the_types(node))
+    dispatcher = Dispatcher(alone(the_types(node)))
     waiting: dict[str, Job] = {}
     given_: dict[str, Limits] = {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.world import NOW, PROJECT, World, a_spec, node_for
+from tests.unit.world import NOW, PROJECT, World, a_spec, alone, node_for
 
 from jobsphere.domain.attempt import Started
 from jobsphere.domain.capacity import GIB, Grant, Limits
@@ -35,7 +35,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_places_are_given_in_order_and_never_more_than_there_are() -> None:
-    dispatcher = Dispatcher(node_for(2))
+    dispatcher = Dispatcher(alone(node_for(2)))
     jobs = [a_job(f"job-{i}") for i in range(5)]
 
     assert [type_of(dispatcher.place(j)) for j in jobs] == ["c1.4", "c1.4", None, None, None]
@@ -47,7 +47,7 @@ def test_places_are_given_in_order_and_never_more_than_there_are() -> None:
 
 
 def test_who_is_taken_up_at_start_holds_a_place() -> None:
-    dispatcher = Dispatcher(node_for(1))
+    dispatcher = Dispatcher(alone(node_for(1)))
     attempt = Attempt("found-running-1", "here", NOW, Limits(4, GIB))
     dispatcher.keep(replace(a_job("found-running"), attempt=attempt))
 
@@ -55,7 +55,7 @@ def test_who_is_taken_up_at_start_holds_a_place() -> None:
 
 
 def test_a_waiting_job_that_ends_gives_its_turn_away() -> None:
-    dispatcher = Dispatcher(node_for(1))
+    dispatcher = Dispatcher(alone(node_for(1)))
     first, second, third = (a_job(n) for n in ("first", "second", "third"))
     dispatcher.place(first)
     dispatcher.place(second)
@@ -67,7 +67,7 @@ def test_a_waiting_job_that_ends_gives_its_turn_away() -> None:
 
 
 def test_projects_take_turns() -> None:
-    dispatcher = Dispatcher(node_for(1))
+    dispatcher = Dispatcher(alone(node_for(1)))
     dispatcher.place(a_job("running", "a"))
     jobs = [a_job(f"a{i}", "a") for i in range(3)] + [a_job("b0", "b"), a_job("c0", "c"), a_job("c1", "c")]
     for job in jobs:
@@ -85,7 +85,7 @@ def test_projects_take_turns() -> None:
 def test_nobody_is_overtaken_within_a_project_and_no_place_is_given_twice(
     places: int, steps: list[tuple[str, bool]]
 ) -> None:
-    dispatcher, waiting, running, served = Dispatcher(node_for(places)), {}, [], {"a": [], "b": [], "c": []}
+    dispatcher, waiting, running, served = Dispatcher(alone(node_for(places))), {}, [], {"a": [], "b": [], "c": []}
 
     def try_to_place(job: Job) -> None:
         if dispatcher.place(job):

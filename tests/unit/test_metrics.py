@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.world import a_spec
 
+from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.domain.job import Failure, Job, JobStatus, Phase
-from jobsphere.metrics import Histogram, Metrics, NodeGauges
+from jobsphere.domain.node_ports import Condition, Node
+from jobsphere.metrics import Gauges, Histogram, Metrics, NodeGauges
 
-NODE = NodeGauges(1, 2, 4.0, 1.5, 8 << 30, 2 << 30, 0, 0, 1 << 40)
+NODE = NodeGauges(Node("big", NodeCapacity(4.0, 8 << 30), Condition.DRAINING), NodeCapacity(1.5, 2 << 30))
+NOW = Gauges(1, 2, [NODE], 1 << 40)
 
 
 def a_job() -> Job:
@@ -29,7 +32,7 @@ class Hands:
 
 def read(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Values by name and labels."""
-    text = metrics.exposition(NODE).decode()
+    text = metrics.exposition(NOW).decode()
     return {
         (sample.name, *(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -87,7 +90,9 @@ def test_calls_writes_files_and_the_node() -> None:
     assert found["jobsphere_store_commit_seconds_count",] == 1
     assert found["jobsphere_file_bytes_total", "direction=up"] == 1000
     assert (found["jobsphere_jobs_running",], found["jobsphere_jobs_waiting",]) == (1, 2)
-    assert found["jobsphere_node_cpus", "of=free"] == 1.5
+    assert found["jobsphere_node_cpus", "node=big", "of=free"] == 1.5
+    assert found["jobsphere_node_condition", "condition=draining", "node=big"] == 1
+    assert found["jobsphere_node_condition", "condition=ready", "node=big"] == 0
     assert found["process_resident_memory_bytes",] > 0
 
 

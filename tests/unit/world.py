@@ -27,9 +27,11 @@ from jobsphere.domain.attempt import (
     Started,
 )
 from jobsphere.domain.capacity import GIB, InstanceTypes, NodeCapacity
+from jobsphere.domain.cluster import ClusterTypes
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.domain.image import has_image
 from jobsphere.domain.job import Job, JobSpec, Phase
+from jobsphere.domain.node_ports import Node
 from jobsphere.domain.quota import Quota
 from jobsphere.domain.resource import Community, Project, Subject
 from jobsphere.domain.tracing import UNTRACED, Tracer
@@ -154,6 +156,11 @@ def node_for(places: int) -> InstanceTypes:
     return InstanceTypes(NodeCapacity(4.0 * places, 32 * GIB * places + GIB), jobs_at_once=places)
 
 
+def alone(types: InstanceTypes, name: str = "here") -> ClusterTypes:
+    """One node with these types."""
+    return ClusterTypes(lambda: {name: Node(name, types.node)}, lambda _: types, [size[0] for size in types.sizes])
+
+
 class World:
     """Everything above the ports, put together as the server does."""
 
@@ -176,8 +183,9 @@ class World:
         self.outbox = folder / "outbox"
         self.dataset_files = LocalDatasets(folder / "datasets")
         self.runner = MemoryRunner(self.outbox, Takers(self.blobs, self.dataset_files))
-        self.types = node_for(places)
-        self.nodes = MemoryNodes(self.types.node, self.runner)
+        has = node_for(places)
+        self.nodes = MemoryNodes(has.node, self.runner)
+        self.types = ClusterTypes(self.nodes.all, lambda _: has)
         self.readers = Readers(self.clock, lambda: self.seconds)
         self.access = Access(self.store, self.teams, self.accounts, lambda: self.seconds)
         self.artifacts = Artifacts(self.blobs, ServerTransfers(PlainSigner()), self.clock)

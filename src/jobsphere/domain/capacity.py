@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from jobsphere.domain.errors import InvalidArgumentError
-
 GIB = 1 << 30
 DEFAULT_JOBS_AT_ONCE = 4
 DEFAULT_PIDS = 4096
 _ROUNDING = 1e-6
+_GRAIN = GIB // 16
+"""Memory is scaled in steps of it: machines of one make, whose memory differs by a little, give types of one size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a job was given: the type's name, the limits, and how they differ from what the type's name promises."""
+    """What a job was given: the type's name, the limits, how these differ from what the name promises, and where."""
 
     instance_type: str
     limits: Limits
     note: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +152,26 @@ class InstanceTypes:
         self.node = node
         self._scaled = table is None
         self._pids = pids
-        self._needs = {
-            n.instance_type: n for n in (_scaled(node, jobs_at_once) if table is None else map(_full, table))
-        }
+        every = [_full(kind) for kind in table] if table is not None else _scaled(node, jobs_at_once)
+        self.sizes = tuple((n.instance_type, n.cpus, n.memory_bytes, n.gpus) for n in every)
+        """What the types are here, whether or not there is so much: nodes of equal ones are compared by their room."""
+        self._needs = {n.instance_type: n for n in every if node.fits(n)}
 
     def offered(self) -> list[Need]:
         """All that some job could be given."""
-        return [need for need in self._needs.values() if self.node.fits(need)]
+        return list(self._needs.values())
+
+    def need(self, name: str, storage_bytes: int = 0) -> Need | None:
+        """What a job of this type takes here; None if it can never be given."""
+        need = self._needs.get(name)
+        if need is None or not storage_bytes:
+            return need
+        need = self._with_storage(need, storage_bytes)
+        return need if self.node.fits(need) else None
 
     def needs(self, names: Sequence[str], storage_bytes: int = 0) -> list[Need]:
         """The shapes that would do for a job, the best first; empty if it can never run here."""
-        known = (self._needs[name] for name in names if name in self._needs)
-        return [n for need in known if self.node.fits(n := self._with_storage(need, storage_bytes))]
+        return [need for name in names if (need := self.need(name, storage_bytes)) is not None]
 
     def grant(self, free: NodeCapacity, need: Need) -> Grant | None:
         """What ``need`` would be given of what is free; None if it does not fit."""
@@ -172,24 +181,6 @@ class InstanceTypes:
         gpus = free.gpus[: need.gpus]
         limits = Limits(need.cpus, need.memory_bytes, self._pids, gpus, burst, need.storage_bytes)
         return Grant(need.instance_type, limits, need.note)
-
-    def check(self, names: Sequence[str], storage_bytes: int = 0) -> None:
-        """Refuse what this node could never give.
-
-        Raises:
-            InvalidArgumentError: with the list of what there is.
-        """
-        for name in names:
-            if name not in self._needs or not self.node.fits(self._needs[name]):
-                there = "; ".join(need.words() for need in self.offered()) or "none at all, tell the operator"
-                raise InvalidArgumentError(
-                    f"cloud_instance_types: this server has no instance type {name!r} to give; there are: {there}"
-                )
-        if names and not self.needs(names, storage_bytes):
-            room = gib(self.node.storage_bytes)
-            raise InvalidArgumentError(
-                f"extended_working_storage: {gib(storage_bytes)} can never be given: the volume for it has {room}"
-            )
 
     def _with_storage(self, need: Need, asked: int) -> Need:
         if not asked:
@@ -207,6 +198,7 @@ def _full(kind: InstanceType) -> Need:
 
 def _scaled(node: NodeCapacity, jobs_at_once: int) -> list[Need]:
     """CPUs and memory each by one factor, the same for all types, and never more than there is."""
+    node = replace(node, memory_bytes=node.memory_bytes // _GRAIN * _GRAIN or node.memory_bytes)
     smallest = VENDOR_TYPES[0]
     cpu_factor = min(1.0, node.cpus / jobs_at_once / smallest.cpus)
     memory_factor = min(1.0, node.memory_bytes / jobs_at_once / smallest.memory_bytes)

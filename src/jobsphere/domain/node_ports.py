@@ -29,6 +29,9 @@ class Condition(StrEnum):
     """It is gone with all that ran there, by the word of who knows."""
 
 
+UNREACHABLE = frozenset({Condition.AWAY, Condition.LOST})
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node. ``capacity``: what it has for jobs, whether or not any of it is given. ``why``: where it is not ready."""

@@ -53,6 +53,15 @@ class JobPage:
     next_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class LiveId:
+    """A job under way: its number in the order of creation, its id, and whether it has an attempt."""
+
+    seq: int
+    id: str
+    has_attempt: bool
+
+
 class JobStore(Protocol):
     """Jobs, operations, projects to read. A write that returned is durable; all of its parts happen or none does."""
 
@@ -104,6 +113,13 @@ class JobStore(Protocol):
 
     async def jobs_in(self, statuses: Sequence[JobStatus]) -> Sequence[Job]:
         """All jobs in these statuses, oldest first, over all projects. For the engine: live statuses only."""
+        ...
+
+    async def live_ids(self, status: JobStatus, after: int, limit: int) -> Sequence[LiveId]:
+        """The next ``limit`` jobs in this live status whose numbers are above ``after``, oldest first.
+
+        What the engine looks through at all times: reads no record.
+        """
         ...
 
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:

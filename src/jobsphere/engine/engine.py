@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 import structlog
 
 from jobsphere.domain.attempt import SandboxPlan, job_id_of
-from jobsphere.domain.capacity import InstanceTypes, NodeCapacity
-from jobsphere.domain.errors import JobsphereError, UnavailableError
-from jobsphere.domain.job import LIVE_STATUSES
-from jobsphere.domain.node_ports import Condition, Nodes
+from jobsphere.domain.capacity import NodeCapacity
+from jobsphere.domain.cluster import ClusterTypes
+from jobsphere.domain.errors import CorruptedError, JobsphereError, NotFoundError
+from jobsphere.domain.node_ports import Nodes
 from jobsphere.domain.ports import BlobStore, Clock, JobStore
 from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.products import Products
 from jobsphere.engine.provisions import Provisioner
-from jobsphere.engine.reconciler import Reconciler, always, any_number
+from jobsphere.engine.reconciler import Reconciler, always, any_number, where
 from jobsphere.engine.retention import Retention
+from jobsphere.engine.rounds import AT_A_TIME, Rounds
 from jobsphere.engine.work import KeyedQueue
 
 _WORKERS = 16
@@ -33,7 +34,7 @@ class Engine:
         store, nodes, blobs, clock: The ports.
         retention: Clears what has expired.
         changed: Called with a job's id after each stored change.
-        types: What the node has for jobs, by instance type.
+        types: What the nodes have for jobs, by instance type.
         look_again_s: How often everything live is looked at, hint or no hint.
         provisioner: Finds what jobs get from their projects.
         products: Makes what they give to their projects.
@@ -51,7 +52,7 @@ class Engine:
         clock: Clock,
         retention: Retention,
         changed: Callable[[str], None],
-        types: InstanceTypes,
+        types: ClusterTypes,
         look_again_s: float,
         provisioner: Provisioner,
         products: Products,
@@ -65,6 +66,7 @@ class Engine:
         self._retention = retention
         self._look_again_s = look_again_s
         self._dispatcher = Dispatcher(types)
+        self._rounds = Rounds(store, nodes)
         self._reconciler = Reconciler(
             store,
             nodes,
@@ -84,25 +86,41 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
         self._now = asyncio.Event()
         self._subscribed = self._started = False
+        self._moved = asyncio.Event()
 
     async def start(self) -> None:
         """Take up every live job where it is, then follow hints.
 
         One job that cannot be taken up stops no other.
         """
-        live = await self._store.jobs_in(LIVE_STATUSES)
-        for job in live:
-            if job.attempt is not None:
-                self._dispatcher.keep(job)
         if not self._subscribed:
-            self._nodes.subscribe(self.look_at_everything, self._hear)
+            self._nodes.subscribe(self.nodes_changed, self._hear)
         self._subscribed = self._started = True
+        self._dispatcher.nodes_changed()
+        live = [entry async for page in self._rounds.all_live() for entry in page]
+        for entry in live:
+            if entry.has_attempt:
+                await self._take_up(entry.id)
         self._queue.start()
-        for job in live:
-            self.wake(job.id)
-        for job_id in await self._untidied():
+        for entry in live:
+            self.wake(entry.id)
+        for job_id in await self._rounds.held(self._nodes.all()):
             self.wake(job_id)
-        self._tasks = [asyncio.create_task(self._look_again()), asyncio.create_task(self._retention.run())]
+        self._tasks = [
+            asyncio.create_task(self._look_again()),
+            asyncio.create_task(self._follow_nodes()),
+            asyncio.create_task(self._retention.run()),
+        ]
+
+    async def _take_up(self, job_id: str) -> None:
+        """What it was given is taken before anybody else is given anything."""
+        try:
+            job = await self._store.get_job(job_id)
+        except (CorruptedError, NotFoundError) as e:
+            log.error("job cannot be taken up", job=job_id, reason=e.public, **e.context)
+            return
+        if job.attempt is not None:
+            self._dispatcher.keep(job, where(self._nodes, job.attempt.node))
 
     @property
     def running(self) -> int:
@@ -111,13 +129,12 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for a part of the node."""
+        """How many jobs wait for a part of a node."""
         return self._dispatcher.waiting
 
-    @property
-    def free(self) -> NodeCapacity:
-        """What is left of the node."""
-        return self._dispatcher.free
+    def free(self) -> Mapping[str, NodeCapacity]:
+        """What is left of each node that is known."""
+        return self._dispatcher.free()
 
     def wake(self, job_id: str) -> None:
         """Look at the job soon; nothing while the engine is stopped, for a start looks at all."""
@@ -128,6 +145,10 @@ class Engine:
         """Hints may have been lost: do not wait for the next look."""
         self._now.set()
 
+    def nodes_changed(self) -> None:
+        """Nodes came, went, or are in another condition."""
+        self._moved.set()
+
     async def stop(self) -> None:
         """Stop moving jobs on. Their attempts run on; the next start takes them up, here or elsewhere."""
         self._started = False
@@ -135,8 +156,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._queue.stop()
-        for job_id in self._dispatcher.known():
-            self._dispatcher.release(job_id)
+        self._dispatcher.clear()
 
     def _hear(self, attempt: str) -> None:
         if self._started:
@@ -146,26 +166,38 @@ class Engine:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._now.wait(), self._look_again_s)
+            everything = self._now.is_set()
             self._now.clear()
             try:
-                for job_id in await self._to_look_at():
-                    self.wake(job_id)
+                await (self._look_at_all() if everything else self._look_at_some())
             except JobsphereError as e:
                 log.error("live jobs cannot be listed", reason=e.public, **e.context)
 
-    async def _to_look_at(self) -> set[str]:
-        """Live jobs, and ended ones that still hold something: the answer of their last write may have been lost."""
-        live = {job.id for job in await self._store.jobs_in(LIVE_STATUSES)}
-        return live | await self._untidied() | set(self._dispatcher.known())
+    async def _look_at_all(self) -> None:
+        async for page in self._rounds.all_live():
+            self._wake_all(entry.id for entry in page)
+        self._wake_all(await self._rounds.held(self._nodes.all()))
+        self._wake_all(self._dispatcher.holders())
 
-    async def _untidied(self) -> set[str]:
-        """The jobs of all attempts that nodes still hold. One that cannot be reached is asked at the next look."""
-        found: set[str] = set()
-        for node in self._nodes.all().values():
-            if node.condition in {Condition.AWAY, Condition.LOST}:
-                continue
-            try:
-                found.update(map(job_id_of, await self._nodes.runner(node.name).attempts()))
-            except UnavailableError as e:
-                log.warning("node cannot be asked", node=node.name, reason=e.public, **e.context)
-        return found
+    async def _look_at_some(self) -> None:
+        """Live jobs, ended ones that still hold something (their last answer may have been lost), and who is next."""
+        self._wake_all(entry.id for entry in await self._rounds.some_live())
+        self._wake_all(job_id for job_id in await self._rounds.some_held() if job_id not in self._dispatcher)
+        self._wake_all(self._dispatcher.next_holders(AT_A_TIME))
+        self._wake_all(self._dispatcher.front())
+
+    async def _follow_nodes(self) -> None:
+        """The dispatcher goes by the nodes as they are; whoever runs on one that has changed is looked at."""
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            changed = self._dispatcher.nodes_changed()
+            for name in changed:
+                self._wake_all(self._dispatcher.holders(name))
+            self._wake_all(self._dispatcher.turns())
+            self._wake_all(self._dispatcher.front())
+            self._wake_all(await self._rounds.held(changed))
+
+    def _wake_all(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self.wake(job_id)

@@ -19,7 +19,7 @@ from jobsphere.domain.command import lay_out
 from jobsphere.domain.errors import JobsphereError, NotFoundError, UnavailableError
 from jobsphere.domain.job import Attempt, Failure, Job, JobStatus
 from jobsphere.domain.lifecycle import AttemptFailed, AttemptStopped, Event, Placed, Waiting, decide
-from jobsphere.domain.node_ports import Condition, Nodes
+from jobsphere.domain.node_ports import UNREACHABLE, Condition, Nodes
 from jobsphere.domain.ports import BlobStore, Clock, JobStore
 from jobsphere.domain.tracing import UNTRACED, Tracer
 from jobsphere.engine.dispatcher import Dispatcher
@@ -71,6 +71,16 @@ async def any_number(_: str) -> int | None:
 def always() -> bool:
     """Nobody else leads."""
     return True
+
+
+def where(nodes: Nodes, name: str) -> str:
+    """What the node that an attempt was stored with is called now: a machine that is its own node may be renamed."""
+    if name in nodes.all():
+        return name
+    try:
+        return nodes.runner(name).node
+    except UnavailableError:
+        return name
 
 
 class Reconciler:
@@ -144,7 +154,7 @@ class Reconciler:
         if job.status.terminal:
             await self._finish(job)
         elif job.attempt is not None:
-            self._dispatcher.keep(job)
+            self._dispatcher.keep(job, where(self._nodes, job.attempt.node))
             await self._look(job, job.attempt)
         elif job.status is JobStatus.PREPARING:
             await self._place(job)
@@ -153,16 +163,13 @@ class Reconciler:
 
     async def _place(self, job: Job) -> None:
         grant = self._dispatcher.place(job, await self._running_at_once(job.project_id))
+        for other in self._dispatcher.turns():
+            self._wake(other)
         if grant is None:
             await self._apply(job, [Waiting(self._dispatcher.why_waiting(job))])
             return
-        attempt = Attempt(
-            attempt_id(job.id, len(job.lost_attempts) + 1),
-            next(iter(self._nodes.all())),
-            self._clock.now(),
-            grant.limits,
-            grant.note,
-        )
+        id_ = attempt_id(job.id, len(job.lost_attempts) + 1)
+        attempt = Attempt(id_, grant.node, self._clock.now(), grant.limits, grant.note)
         placed = await self._apply(job, [Placed(attempt, grant.instance_type)])
         if placed is not None:
             await self._launch(placed, attempt)
@@ -279,7 +286,9 @@ class Reconciler:
 
     async def _forget(self, job_id: str) -> None:
         """Remove what a deleted job left on the node: a crash may have come between its row and its run directory."""
-        for name in self._nodes.all():
+        for name, node in self._nodes.all().items():
+            if node.condition in UNREACHABLE:
+                continue
             runner = self._nodes.runner(name)
             left = {attempt for attempt in await runner.attempts() if job_id_of(attempt) == job_id}
             for attempt in {attempt_id(job_id)} | left:

@@ -1,5 +1,8 @@
 """The Ray cluster itself. The only module that imports ``ray``."""
 
+# Ray is an extra: types are checked where it is not installed, too.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import os

@@ -1,16 +1,19 @@
-"""What people look at: jobs by a piece of text, one job with its relatives, who waits for what, and what a node has."""
+"""What people look at: jobs by a piece of text, one job with its relatives, who waits for what, what nodes have."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobsphere.domain.access import Action
 from jobsphere.domain.access_ports import AccountStore
-from jobsphere.domain.capacity import InstanceTypes, Need, NodeCapacity
+from jobsphere.domain.capacity import Need, NodeCapacity
+from jobsphere.domain.cluster import ClusterTypes
 from jobsphere.domain.errors import NotFoundError
 from jobsphere.domain.finding import Found, JobFinder
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
+from jobsphere.domain.node_ports import Node
 from jobsphere.domain.ports import JobStore
 from jobsphere.domain.resource import Project, Subject
 from jobsphere.service.access import Access
@@ -18,6 +21,7 @@ from jobsphere.service.access import Access
 PAGE = 50
 _ANCESTORS = 5
 _FORKS = 20
+_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +35,42 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A job under way, oldest first; ``job`` is None where the caller may not see it."""
+    """A job under way; ``job`` is None where the caller may not see it."""
 
     job: Job | None
     project: Project | None
-    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
 class NodeUse:
-    """What the node has for jobs, what is left of it, and the instance types that fit into it."""
+    """A node, what is left of what it has for jobs, and how many attempts it carries."""
 
-    has: NodeCapacity
+    node: Node
     free: NodeCapacity
-    types: tuple[Need, ...]
+    running: int
+
+    @property
+    def has(self) -> NodeCapacity:
+        """What it has for jobs."""
+        return self.node.capacity
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Jobs under way, oldest first: the first of those that run and of those that wait, and how many there are."""
+
+    running: tuple[Queued, ...]
+    waiting: tuple[Queued, ...]
+    all_running: int
+    all_waiting: int
+    nodes: tuple[NodeUse, ...]
 
 
 class Board:
     """Reading only. What a caller may not see is not in it."""
 
     def __init__(
-        self, jobs: JobStore, finder: JobFinder, access: Access, accounts: AccountStore, types: InstanceTypes
+        self, jobs: JobStore, finder: JobFinder, access: Access, accounts: AccountStore, types: ClusterTypes
     ) -> None:
         self._jobs = jobs
         self._finder = finder
@@ -111,22 +130,36 @@ class Board:
             parent_id = parent.parent_job_id
         return Family(job, tuple(reversed(ancestors)), tuple(await self._finder.forks(job, _FORKS)))
 
-    async def queue(self, who: Subject) -> Sequence[Queued]:
-        """All jobs under way, oldest first."""
+    async def queue(self, who: Subject) -> Queue:
+        """The jobs under way and the nodes, as the attempts that are under way leave them."""
         seen = {project.id: project for project in await self.projects(who)}
         live = await self._jobs.jobs_in(LIVE_STATUSES)
-        return [
-            Queued(job if job.project_id in seen else None, seen.get(job.project_id), waits=job.attempt is None)
-            for job in live
-        ]
 
-    async def node(self) -> NodeUse:
-        """The node, as the attempts that are under way leave it."""
-        free = self._types.node
-        for job in await self._jobs.jobs_in(LIVE_STATUSES):
-            if job.attempt is not None and job.attempt.limits is not None:
-                free = free.without(job.attempt.limits)
-        return NodeUse(self._types.node, free, tuple(self._types.offered()))
+        def shown(jobs: Sequence[Job]) -> tuple[Queued, ...]:
+            of = ((job, seen.get(job.project_id)) for job in jobs[:_SHOWN])
+            return tuple(Queued(job if project else None, project) for job, project in of)
+
+        running = [job for job in live if job.attempt is not None]
+        waiting = [job for job in live if job.attempt is None]
+        return Queue(shown(running), shown(waiting), len(running), len(waiting), self._use(running))
+
+    def types(self) -> Sequence[Need]:
+        """The instance types that jobs may ask for."""
+        return self._types.offered()
+
+    def _use(self, running: Sequence[Job]) -> tuple[NodeUse, ...]:
+        nodes = self._types.nodes()
+        alone = next(iter(nodes)) if len(nodes) == 1 else ""
+        free = {name: node.capacity for name, node in nodes.items()}
+        count = Counter[str]()
+        for job in running:
+            if job.attempt is None:
+                continue
+            name = job.attempt.node if job.attempt.node in nodes else alone  # a machine may be renamed
+            count[name] += 1
+            if name in free and job.attempt.limits is not None:
+                free[name] = free[name].without(job.attempt.limits)
+        return tuple(NodeUse(node, free[name], count[name]) for name, node in sorted(nodes.items()))
 
     async def name_of(self, subject_id: str) -> str:
         """What people call somebody: the account's name; of the operator and of accounts that are gone, the id."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 from jobsphere.domain import limits
 from jobsphere.domain.access import Action
 from jobsphere.domain.artifact import File
-from jobsphere.domain.capacity import InstanceTypes
+from jobsphere.domain.cluster import ClusterTypes
 from jobsphere.domain.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, UnavailableError
 from jobsphere.domain.job import DEFAULT_SIGNAL, CancelRequest, Job, JobSpec, JobStatus
 from jobsphere.domain.lifecycle import Cancel, Effect, Event, Execute, TtlSet, decide, expiry
@@ -64,7 +64,7 @@ class Jobs:
         ids: Ids,
         wake: Callable[[str], None],
         images: Images,
-        types: InstanceTypes,
+        types: ClusterTypes,
         resources: ResourceStore,
         quotas: Quotas,
     ) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.operation import Operation
-from jobsphere.domain.ports import JobPage, JobStore, JobView
+from jobsphere.domain.ports import JobPage, JobStore, JobView, LiveId
 from jobsphere.domain.resource import Project
 from jobsphere.domain.resource_ports import ResourceStore
 from jobsphere.domain.resources import B, Resource
@@ -102,6 +102,10 @@ class FailingJobStore(Faults):
     async def page_jobs(self, project_id: str, statuses: Sequence[JobStatus] | None, limit: int, token: str) -> JobPage:
         """As the port says, or the fault."""
         return await self._call("page_jobs", lambda: self._inner.page_jobs(project_id, statuses, limit, token))
+
+    async def live_ids(self, status: JobStatus, after: int, limit: int) -> Sequence[LiveId]:
+        """See :class:`jobsphere.domain.ports.JobStore`."""
+        return await self._call("live_ids", lambda: self._inner.live_ids(status, after, limit))
 
     async def jobs_in(self, statuses: Sequence[JobStatus]) -> Sequence[Job]:
         """As the port says, or the fault."""

@@ -11,7 +11,7 @@ from jobsphere.domain.errors import no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.operation import Operation
-from jobsphere.domain.ports import JobPage, JobView
+from jobsphere.domain.ports import JobPage, JobView, LiveId
 from jobsphere.domain.replica_ports import Alone, JobHints, Leases
 from jobsphere.domain.resource import Project
 from jobsphere.store import statements as sql
@@ -104,6 +104,11 @@ class SqlJobStore:
             rows += await self._database.all(statement, {"status": status.value})
         rows.sort(key=itemgetter(0))
         return _readable((job_id, record) for _, job_id, record in rows)
+
+    async def live_ids(self, status: JobStatus, after: int, limit: int) -> Sequence[LiveId]:
+        """The next jobs in a live status."""
+        rows = await self._database.first(sql.LIVE_IDS, {"status": status.value, "after": after}, limit)
+        return [LiveId(seq, job_id, bool(attempt)) for seq, job_id, attempt in rows]
 
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:
         """Settled jobs whose data has expired, the longest expired first."""

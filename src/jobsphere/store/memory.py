@@ -9,7 +9,7 @@ from datetime import datetime
 from jobsphere.domain.errors import AlreadyExistsError, no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.operation import Operation
-from jobsphere.domain.ports import JobPage, JobView
+from jobsphere.domain.ports import JobPage, JobView, LiveId
 from jobsphere.domain.resource import Project
 from jobsphere.store.records import dump
 from jobsphere.store.tokens import page_token, read_token
@@ -93,6 +93,11 @@ class MemoryJobStore:
     async def jobs_in(self, statuses: Sequence[JobStatus]) -> Sequence[Job]:
         """All jobs in these statuses, oldest first."""
         return [entry.job for entry in self._jobs.values() if entry.job.status in statuses]
+
+    async def live_ids(self, status: JobStatus, after: int, limit: int) -> Sequence[LiveId]:
+        """The next jobs in a live status."""
+        entries = [entry for entry in self._jobs.values() if entry.seq > after and entry.job.status is status]
+        return [LiveId(entry.seq, entry.job.id, entry.job.attempt is not None) for entry in entries[:limit]]
 
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:
         """Settled jobs whose data has expired, the longest expired first."""

@@ -116,6 +116,12 @@ def _in_status() -> Select[Any]:
 
 JOBS_LIVE = Query(_in_status().where(LIVE))
 JOBS_IN = Query(_in_status())
+LIVE_IDS = Query(
+    select(jobs.c.seq, jobs.c.id, jobs.c.attempt_id)
+    .where(LIVE, jobs.c.status == bindparam("status"), jobs.c.seq > bindparam("after"))
+    .order_by(jobs.c.seq.asc()),
+    cut=True,
+)
 
 
 _FOUND = _newest(jobs.c.id, jobs.c.record)

@@ -11,10 +11,10 @@ from jobsphere.blob.datasets import FOLDER as DATASETS
 from jobsphere.blob.datasets import LocalDatasets
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
-from jobsphere.domain.capacity import InstanceTypes
+from jobsphere.domain.cluster import ClusterTypes
 from jobsphere.domain.node_ports import Nodes, OneNode
 from jobsphere.domain.tracing import Tracer
-from jobsphere.machine import instance_types_of
+from jobsphere.machine import capacity_of, cluster_types_of
 from jobsphere.metrics import Metrics
 from jobsphere.runner.directories import Takers
 from jobsphere.secretbox import Keys
@@ -44,7 +44,7 @@ class Adapters:
     dataset_files: LocalDatasets
     keys: Keys
     key: bytes
-    types: InstanceTypes
+    types: ClusterTypes
 
     @property
     def blobs(self) -> Blobs:
@@ -74,14 +74,14 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
         nodes, types = await slurm_nodes(settings, takers, told, stack)
     else:
         volume = parts.storage_of(settings, data_dir)
-        types = instance_types_of(settings, volume)
         if is_cluster(settings):
             nodes = await open_nodes(settings, stack)
         else:
             runner = await open_local_runner(
                 settings, data_dir, platform.node() or "local", volume, takers, told, stack
             )
-            nodes = OneNode(runner, types.node)
+            nodes = OneNode(runner, capacity_of(settings, volume))
+        types = cluster_types_of(settings, nodes)
     return Adapters(
         clock,
         RandomIds(),

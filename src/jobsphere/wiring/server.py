@@ -20,10 +20,10 @@ from jobsphere.api.rest import RestMount, RestSettings
 from jobsphere.api.server import GrpcServer
 from jobsphere.api.tls import ensure_certificates
 from jobsphere.config import Settings
-from jobsphere.domain.capacity import NodeCapacity
+from jobsphere.domain.node_ports import Nodes
 from jobsphere.engine.engine import Engine
 from jobsphere.engine.upkeep import keep_up
-from jobsphere.metrics import CONTENT_TYPE, NodeGauges
+from jobsphere.metrics import CONTENT_TYPE, Gauges, NodeGauges
 from jobsphere.private import keep_private
 from jobsphere.runner import cgroups
 from jobsphere.serverfile import ServerInfo, only_server, publish
@@ -167,11 +167,11 @@ class Server:
         return grpc_port, proxy_port
 
     def _app(self, data_dir: Path, adapters: Adapters, cases: UseCases, registrar: Registrar) -> Application:
-        settings, services, meter, types = self._settings, cases.services, adapters.meter, adapters.types
+        settings, services, meter = self._settings, cases.services, adapters.meter
         rest = RestMount(registrar, RestSettings(cases.changes.wait, token_of, settings.tokens_required))
         pages = pages_of(settings, data_dir, adapters, cases, registrar)
         metrics = MetricsMount(
-            lambda: meter.exposition(_gauges(cases.engine, types.node, data_dir, leads=self.leads)),
+            lambda: meter.exposition(_gauges(cases.engine, adapters.nodes, data_dir, leads=self.leads)),
             CONTENT_TYPE,
             services.identity.authenticate,
         )
@@ -189,17 +189,12 @@ class Server:
         )
 
 
-def _gauges(engine: Engine, node: NodeCapacity, data_dir: Path, *, leads: bool) -> NodeGauges:
-    free = engine.free
-    return NodeGauges(
+def _gauges(engine: Engine, nodes: Nodes, data_dir: Path, *, leads: bool) -> Gauges:
+    free, known = engine.free(), nodes.all().values()
+    return Gauges(
         running=engine.running,
         waiting=engine.waiting,
-        cpus=node.cpus,
-        cpus_free=free.cpus,
-        memory=node.memory_bytes,
-        memory_free=free.memory_bytes,
-        gpus=len(node.gpus),
-        gpus_free=len(free.gpus),
+        nodes=[NodeGauges(node, free.get(node.name, node.capacity)) for node in known],
         disk_free=shutil.disk_usage(data_dir).free,
         leads=leads,
     )

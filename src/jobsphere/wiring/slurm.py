@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from jobsphere.config import Settings
 from jobsphere.domain.capacity import GIB, InstanceType, InstanceTypes, NodeCapacity
+from jobsphere.domain.cluster import ClusterTypes
 from jobsphere.domain.errors import FailedPreconditionError, UnavailableError
 from jobsphere.domain.node_ports import Nodes
 from jobsphere.machine import room
@@ -19,7 +20,7 @@ from jobsphere.wiring import parts
 
 async def slurm_nodes(
     settings: Settings, takers: Takers, told: Mapping[str, str], stack: AsyncExitStack
-) -> tuple[Nodes, InstanceTypes]:
+) -> tuple[Nodes, ClusterTypes]:
     """The cluster, and what jobs may ask of it; ``stack`` closes it. ``told``: variables of its supervisors.
 
     Raises:
@@ -39,13 +40,14 @@ async def slurm_nodes(
     runner = SlurmRunner(shared, name, takers, parts.node_command(shared, settings, volume), how, told)
     stack.push_async_callback(runner.close)
     capacity = replace(total(found), storage_bytes=room(volume))
-    return SlurmNodes(runner, capacity), types_of(settings, found, capacity)
+    nodes = SlurmNodes(runner, capacity)
+    return nodes, types_of(settings, found, nodes)
 
 
-def types_of(settings: Settings, nodes: Sequence[NodeCapacity], capacity: NodeCapacity) -> InstanceTypes:
+def types_of(settings: Settings, hosts: Sequence[NodeCapacity], nodes: Nodes) -> ClusterTypes:
     """The types that there are: as set, else the vendor's, scaled down to the largest node, for no job has two.
 
-    ``capacity``: what all nodes have together.
+    ``hosts``: what each of Slurm's nodes has; ``nodes``: all of them as one.
     """
     if settings.instance_types:
         table = [
@@ -53,7 +55,11 @@ def types_of(settings: Settings, nodes: Sequence[NodeCapacity], capacity: NodeCa
             for name, kind in settings.instance_types.items()
         ]
     else:
-        largest = max(nodes, key=lambda node: (len(node.gpus), node.cpus, node.memory_bytes))
+        largest = max(hosts, key=lambda node: (len(node.gpus), node.cpus, node.memory_bytes))
         scaled = InstanceTypes(largest, None, settings.jobs_at_once).offered()
         table = [InstanceType(n.instance_type, n.cpus, n.memory_bytes, n.gpus) for n in scaled]
-    return InstanceTypes(capacity, table, settings.jobs_at_once, settings.job_pids)
+
+    def of(capacity: NodeCapacity) -> InstanceTypes:
+        return InstanceTypes(capacity, table, settings.jobs_at_once, settings.job_pids)
+
+    return ClusterTypes(nodes.all, of, [kind.name for kind in table])

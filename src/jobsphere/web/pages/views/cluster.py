@@ -1,4 +1,4 @@
-"""The server itself: the queue and the node, the cache of environments, the audit log."""
+"""The server itself: the queue and the nodes, the cache of environments, the audit log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def queue(visit: Visit) -> web.Response:
     """Who runs with what, who waits for what, and what is free."""
     template = "_queue.html" if visit.asked("part") else "queue.html"
     board = visit.behind.board
-    return visit.page(template, queue=await board.queue(visit.who), node=await board.node(), wide=True)
+    return visit.page(template, queue=await board.queue(visit.who), types=board.types(), wide=True)
 
 
 async def environments(visit: Visit) -> web.Response:

@@ -76,7 +76,7 @@ async def delete(visit: Visit) -> web.Response:
 async def ask_fork(visit: Visit) -> web.Response:
     """The form for a fork."""
     job = await visit.behind.board.job(visit.who, visit.at["job"])
-    types = (await visit.behind.board.node()).types
+    types = visit.behind.board.types()
     return visit.page("fork.html", job=job, types=types)
 
 
