@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def need_slurm() -> None:
 
 
 @contextmanager
-def slurm_cluster() -> Iterator[Slurm]:
+def slurm_cluster() -> Generator[Slurm]:
     """A started cluster, ended with all that is its own."""
     need_slurm()
     folder = Path(tempfile.mkdtemp(prefix="jobsphere-slurm-"))

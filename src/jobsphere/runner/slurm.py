@@ -118,7 +118,7 @@ class SlurmRunner(RunDirectories):
         elif job is not None or _was_submitted(run):
             if not self._may_still_tell(plan.attempt_id, job):
                 self._end(run, _end_of(run, job))
-        elif run.has(STOP):
+        elif run.has(FATE) or run.has(STOP):
             self._end(run, _stopped())
         else:
             await self._submit(run, plan, lock)
@@ -197,10 +197,13 @@ class SlurmRunner(RunDirectories):
         return time.monotonic() - since < self._settings.grace_s
 
     def _end(self, run: RunDirectory, fate: Ended) -> None:
-        """Have the books of an attempt closed that Slurm has nothing of any more, on this host."""
+        """Have the books of an attempt closed that Slurm has nothing of any more, on this host.
+
+        What was written down of its fate before stays: who came first knew more.
+        """
         with suppress(FileNotFoundError):
             os.unlink(run.at(ENVIRON))
-        if not run.has(EXIT):
+        if not run.has(EXIT) and not run.has(FATE):
             run.record(FATE, fate)
         self._watch.add(run.path)
         task = asyncio.create_task(self._closed(run))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from jobsphere.domain.capacity import NodeCapacity
@@ -133,15 +134,14 @@ async def _run(argv: Sequence[str], stdin: str = "", lock: int | None = None) ->
     except OSError as error:
         raise UnavailableError(f"Slurm: {argv[0]} cannot be started: {error.strerror}") from error
     try:
-        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):  # wait_for of Python 3.11 can lose a cancellation
+            out, err = await process.communicate(stdin.encode())
     except TimeoutError as error:
-        process.kill()
-        await process.wait()
+        await _kill(process)
         raise UnavailableError(f"Slurm: {argv[0]} has not come to its end within {TIMEOUT_S:.0f} s") from error
     except asyncio.CancelledError:
         if lock is None:  # sbatch goes on: half a submission is none that could be looked for
-            process.kill()
-            await process.wait()
+            await _kill(process)
         raise
     if process.returncode == 0:
         return out.decode(errors="replace")
@@ -149,6 +149,12 @@ async def _run(argv: Sequence[str], stdin: str = "", lock: int | None = None) ->
     if _ABSENT.search(words):
         raise UnavailableError(f"Slurm: {words}")
     raise InvalidArgumentError(words)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
 
 def _words(err: str) -> str:
