@@ -177,6 +177,21 @@ def test_version_2_settings(tmp_path: Path, limits: Limits, expected: dict[str, 
     assert {name: (folder / name).read_text() for name in expected} == expected
 
 
+@pytest.mark.parametrize(("unified", "moved_by"), [(False, "tasks"), (True, "cgroup.procs")])
+def test_only_a_thread_moves_where_the_kernel_lets_it(tmp_path: Path, unified: bool, moved_by: str) -> None:
+    own, folder = tmp_path / "own", tmp_path / "g"
+    for path in (own, folder):
+        path.mkdir()
+        (path / "tasks").touch()
+        (path / "cgroup.procs").touch()
+    host = cgroups.Host(unified=unified, folders={"pids": str(tmp_path)}, own=(str(own),))
+
+    with cgroups.Group(host, "g").joined():
+        assert {file.name: file.read_text() for file in folder.iterdir() if file.read_text()} == {moved_by: "0"}
+        assert not any(file.read_text() for file in own.iterdir())
+    assert {file.name: file.read_text() for file in own.iterdir() if file.read_text()} == {moved_by: "0"}
+
+
 def test_version_2_tells_what_became_of_its_memory(tmp_path: Path) -> None:
     group = cgroups.Group(unified(tmp_path, "memory"), "g")
     (folder := tmp_path / "user.slice" / "g").mkdir()

@@ -21,7 +21,7 @@ from jobsphere.runner.processes import kill_and_wait
 
 CONTROLLERS = ("memory", "pids", "cpu")
 MEMORY, PIDS, CPU = CONTROLLERS
-_PROCS, _ENABLED = "cgroup.procs", "cgroup.subtree_control"
+_PROCS, _THREAD, _ENABLED = "cgroup.procs", "tasks", "cgroup.subtree_control"
 _PERIOD_US = 100_000
 _SHARES_OF_A_CPU, _WEIGHT_OF_A_CPU, _WEIGHTS = 1024, 100, (1, 10_000)
 _TRIES, _PAUSE_S = 400, 0.005
@@ -84,17 +84,22 @@ class Group:
 
     @contextmanager
     def joined(self) -> Generator[None]:
-        """Be in it: what is started meanwhile is in it from its first instruction on."""
+        """Be in it: what the calling thread starts meanwhile is in it from its first instruction on.
+
+        Version 1 lets a thread move alone. To move a whole process, the kernel first keeps all processes of the host
+        from forking and ending: a wait of 10 ms, for each job and for all others beside it.
+        """
         if not self._at:
             yield
             return
+        file = _PROCS if self._host.unified else _THREAD
         try:
             for path in self.paths:
-                _write(os.path.join(path, _PROCS), "0")
+                _write(os.path.join(path, file), "0")
             yield
         finally:
             for path in self._host.own:
-                _write(os.path.join(path, _PROCS), "0")
+                _write(os.path.join(path, file), "0")
 
     def pids(self) -> list[int] | None:
         """The processes in it; None if there is no group that could tell."""
