@@ -33,6 +33,11 @@ class MemoryNodes:
         for runner in self.runners.values():
             runner.subscribe(hint)
 
+    def add(self, runner: KeepingRunner, capacity: NodeCapacity) -> None:
+        """A node comes."""
+        self.held[runner.node] = Node(runner.node, capacity)
+        self.runners[runner.node] = runner
+
     def become(self, name: str, condition: Condition, why: str = "") -> None:
         """Something happens to a node."""
         node = self.held[name]

@@ -88,14 +88,13 @@ async def test_a_lost_job_that_is_being_cancelled_is_cancelled(world: World) -> 
 
 
 async def test_what_runs_on_a_node_that_is_back_is_stopped_while_the_next_attempt_goes_on(world: World) -> None:
-    other = MemoryRunner(world.outbox, world.runner.takers, "other")
-    world.nodes.runners["other"] = other
     job = await started(world, await executed(world))
+    other = MemoryRunner(world.outbox, world.runner.takers, "other")
+    world.nodes.add(other, world.types.of(world.nodes.all()["memory"]).node)
     world.nodes.become("memory", Condition.LOST, "no power")
+    world.dispatcher.nodes_changed()
     job = await world.reconcile(job)
     assert "node memory (no power)" in job.status_details
-    node = world.nodes.held.pop("memory")
-    world.nodes.held = {"other": node.__class__("other", node.capacity), "memory": node}
     job = await world.reconcile(job)
     assert job.attempt is not None
     first, second = job.lost_attempts[0].id, job.attempt.id
