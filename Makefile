@@ -1,6 +1,8 @@
 # The developer's interface. `make demo` and `make test` set up all that they need.
 .PHONY: help packages setup demo test test-fast lint fmt bench bench-check soak audit sbom docs screenshots clean
 BIN := .venv/bin
+# The tests start hundreds of Python processes: without bytecode on disk each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None and not hasattr(config, "workerinput"):
         config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="jobsphere-tests-")
     config.addinivalue_line("markers", "fault(name): a case of a fault of tests.reliability.TOLD")
-    config.pluginmanager.register(_Gatherer())
+    config.pluginmanager.register(_Gatherer(config.pluginmanager))
 
 
 @pytest.hookimpl(trylast=True)
@@ -44,8 +44,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 class _Gatherer:
     """Of reports, which come from other processes too."""
 
-    def __init__(self) -> None:
+    def __init__(self, plugins: pytest.PytestPluginManager) -> None:
         self._findings = Findings()
+        self._plugins = plugins
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -56,6 +57,9 @@ class _Gatherer:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._plugins.getplugin("terminalreporter")  # none in a worker
+        if report.failed and terminal is not None:  # at once: a run that is broken off has no summary
+            terminal.write_line(f"\n{report.nodeid} failed in {report.when}\n{report.longreprtext[-2000:]}")
         if report.when != "call":
             return
         for kind, value in report.user_properties:
