@@ -104,6 +104,8 @@ class RayCluster:
         for pid in [self.pid("head", "gcs_server"), self.pid("head"), self._processes["head"].pid]:
             os.kill(pid, signal.SIGKILL)
         self._processes["head"].wait(HANG_S)
+        # Another machine would not have it. With it Ray takes the nodes of this host for the head itself.
+        (self.folder / "t" / "ray_current_cluster").unlink(missing_ok=True)
 
     def log(self, name: str) -> str:
         """What ``ray start`` said."""

@@ -144,17 +144,22 @@ def write_private(path: Path, content: bytes, point: Point, *, mode: int = 0o600
     sync_directory(path.parent, point)
 
 
-def create_private(path: Path, content: bytes, point: Point) -> bool:
-    """Put a small file in place, whole and lasting, unless one is there: whether this one is.
+def ensure_private(path: Path, make: Callable[[], bytes], point: Point, *, mode: int = 0o600) -> bool:
+    """See to it that a small file is there, whole and lasting: whether it was made now.
 
-    Of any number that do so at once, on one host or on several that share the folder, one succeeds. What a killed one
-    leaves is a draft that nobody reads.
+    Of any number that do so at once, on one host or on several that share the folder, one makes it. What a killed one
+    leaves is a draft that nobody reads, and goes at the next call.
     """
+    if path.exists():
+        for left in path.parent.glob(f".{path.name}.*.new"):
+            left.unlink(missing_ok=True)
+        return False
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:
-            file.write(content)
+            os.fchmod(fd, mode)
+            file.write(make())
             file.flush()
             with durable(point):
                 os.fsync(fd)
@@ -162,6 +167,10 @@ def create_private(path: Path, content: bytes, point: Point) -> bool:
             os.link(draft, path)
     except FileExistsError:
         return False
+    except FileNotFoundError:
+        if path.exists():  # another was first, and somebody has removed all drafts since
+            return False
+        raise
     finally:
         draft.unlink(missing_ok=True)
     sync_directory(path.parent, point)

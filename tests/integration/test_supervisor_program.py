@@ -14,7 +14,7 @@ from jobsphere.domain.attempt import DOCKER_STATS, SYSTEM_LOG, EndReason, LogStr
 from jobsphere.domain.command import OutputPlace
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import Phase
-from jobsphere.runner import local
+from jobsphere.runner import directories
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ async def test_a_full_disk_ends_the_attempt_with_the_words_of_the_system(node):
 
 
 async def test_where_the_logs_of_ended_attempts_were_looked_at_is_forgotten(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "_REMEMBERED", 10)
+    monkeypatch.setattr(directories, "_REMEMBERED", 10)
     async with open_node(tmp_path) as node:
         for number in range(20):
             ended = tmp_path / "ended" / f"a{number}"

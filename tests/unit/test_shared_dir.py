@@ -15,7 +15,7 @@ from jobsphere import config
 from jobsphere.api import tls
 from jobsphere.api.tls import ensure_certificates
 from jobsphere.domain.errors import FailedPreconditionError
-from jobsphere.durable import Point, create_private
+from jobsphere.durable import Point, ensure_private
 from jobsphere.wiring.keys import secret_key
 from jobsphere.wiring.parts import keys_of, sandbox_of
 
@@ -57,8 +57,25 @@ def test_servers_that_start_at_once_agree_on_the_key_and_the_authority(tmp_path:
 
 
 def test_of_two_that_put_a_file_in_place_the_first_one_stays(tmp_path: Path) -> None:
-    assert create_private(tmp_path / "key", b"first", Point.SERVER_KEY)
-    assert not create_private(tmp_path / "key", b"second", Point.SERVER_KEY)
+    assert ensure_private(tmp_path / "key", lambda: b"first", Point.SERVER_KEY)
+    assert not ensure_private(tmp_path / "key", lambda: b"second", Point.SERVER_KEY)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"key": b"first"}
+
+
+def test_what_a_killed_one_left_goes(tmp_path: Path) -> None:
+    (tmp_path / ".key.0123456789abcdef.new").write_bytes(b"half")
+    assert ensure_private(tmp_path / "key", lambda: b"whole", Point.SERVER_KEY)
+    ensure_private(tmp_path / "key", lambda: b"another", Point.SERVER_KEY)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"key": b"whole"}
+
+
+def test_a_draft_that_is_taken_for_a_killed_ones_does_no_harm(tmp_path: Path) -> None:
+    def overtaken() -> bytes:  # by one that makes the file, and by one that tidies up
+        assert ensure_private(tmp_path / "key", lambda: b"first", Point.SERVER_KEY)
+        assert not ensure_private(tmp_path / "key", lambda: b"", Point.SERVER_KEY)
+        return b"second"
+
+    assert not ensure_private(tmp_path / "key", overtaken, Point.SERVER_KEY)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"key": b"first"}
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from jobsphere.durable import Point, create_private, locked_file, write_private
+from jobsphere.durable import Point, ensure_private, locked_file, write_private
 
 SERVER_HOSTS = (
     "datasphere.api.cloud.yandex.net",
@@ -119,9 +119,8 @@ def key_and_chain(pem: bytes) -> tuple[bytes, bytes]:
 def _ensure_authority(files: TlsFiles, now: datetime) -> _Authority:
     # The key's file holds the certificate as well, so that a crash between two files cannot part them. The first one is
     # safe even between hosts whose locks do not reach each other.
-    if not files.ca_key.exists():
-        create_private(files.ca_key, _new_authority(now), Point.TLS_FILE)
-    elif _expires_soon(_load_authority(files).certificate, now):
+    made = ensure_private(files.ca_key, lambda: _new_authority(now), Point.TLS_FILE)
+    if not made and _expires_soon(_load_authority(files).certificate, now):
         write_private(files.ca_key, _new_authority(now), Point.TLS_FILE)
     authority = _load_authority(files)
     _show(files.ca_pem, authority)
@@ -131,7 +130,8 @@ def _ensure_authority(files: TlsFiles, now: datetime) -> _Authority:
 def _show(path: Path, authority: _Authority) -> None:
     """Have the public part there."""
     public = authority.certificate.public_bytes(serialization.Encoding.PEM)
-    if not path.exists() or path.read_bytes() != public:
+    ensure_private(path, lambda: public, Point.TLS_FILE, mode=0o644)
+    if path.read_bytes() != public:
         write_private(path, public, Point.TLS_FILE, mode=0o644)
 
 

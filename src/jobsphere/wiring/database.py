@@ -16,7 +16,7 @@ from jobsphere.api.codec import encode_job
 from jobsphere.config import PASSWORD_VARIABLE, Settings
 from jobsphere.domain.errors import FailedPreconditionError
 from jobsphere.domain.meter import SILENT, Meter
-from jobsphere.durable import Point, create_private, write_private
+from jobsphere.durable import Point, ensure_private, write_private
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.store.sqlite import SqliteJobStore
 
@@ -57,8 +57,7 @@ def holder_of(data_dir: Path) -> str:
     Hosts and folders may have the same names (in containers they do): the data directory has an id of its own.
     """
     path = data_dir / _ID
-    if not path.exists():
-        create_private(path, secrets.token_hex(8).encode(), Point.SERVER_DATABASE)
+    ensure_private(path, lambda: secrets.token_hex(8).encode(), Point.SERVER_DATABASE)
     return f"{platform.node()}:{data_dir}:{path.read_text()}"
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from jobsphere.config import shared_of
-from jobsphere.durable import Point, create_private
+from jobsphere.durable import Point, ensure_private
 from jobsphere.service.tokens import Tokens
 from jobsphere.system import SystemClock
 from jobsphere.wiring.desk import local_subject
@@ -27,8 +27,7 @@ def secret_key(shared: Path) -> bytes:
     """
     path = shared / "key"
     shared.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        create_private(path, secrets.token_bytes(_KEY_BYTES), Point.SERVER_KEY)
+    ensure_private(path, lambda: secrets.token_bytes(_KEY_BYTES), Point.SERVER_KEY)
     return path.read_bytes()
 
 
