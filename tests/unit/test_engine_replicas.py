@@ -51,6 +51,7 @@ async def test_engines_take_turns_and_one_that_led_before_leads_again(world: Wor
     for engine in (one.engine, two.engine, one.engine):
         await engine.start()
         await until(lambda engine=engine: engine.running == 2 and engine.waiting == 1)
+        await until(lambda: len(world.runner.held) == 2)
         await engine.stop()
         assert (engine.running, engine.waiting) == (0, 0)
     assert sorted(world.runner.held) == sorted(attempt(job) for job in jobs[:2])
