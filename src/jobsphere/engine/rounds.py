@@ -11,12 +11,12 @@ import structlog
 from jobsphere.domain.attempt import job_id_of
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
+from jobsphere.domain.live import IDS_AT_A_TIME, id_pages, job_pages
 from jobsphere.domain.node_ports import UNREACHABLE, Nodes
 from jobsphere.domain.ports import JobStore, LiveId
 
-AT_A_TIME = 1000
+AT_A_TIME = IDS_AT_A_TIME
 """How many jobs one look is about. Up to so many are all looked at each time."""
-_WHOLE_AT_A_TIME = 100
 _NODES_AT_A_TIME = 64
 log = structlog.get_logger()
 
@@ -35,24 +35,19 @@ class Rounds:
     async def all_live(self) -> AsyncIterator[Sequence[LiveId]]:
         """Every live job, in pages."""
         for status in LIVE_STATUSES:
-            async for page in self._pages(status):
+            async for page in id_pages(self._store, status, self._at_a_time):
                 yield page
 
     async def all_at_work(self) -> AsyncIterator[Sequence[str]]:
         """Every live job that does not wait for a part of a node, in pages."""
         for status in LIVE_STATUSES:
-            async for page in self._pages(status):
+            async for page in id_pages(self._store, status, self._at_a_time):
                 yield [entry.id for entry in page if entry.has_attempt or status is not JobStatus.PREPARING]
 
     async def all_waiting(self) -> AsyncIterator[Sequence[Job]]:
-        """Every job that waits for a part of a node, oldest first, in pages; others may run in between."""
-        after = 0
-        while True:
-            jobs, after = await self._store.live_page(JobStatus.PREPARING, after, _WHOLE_AT_A_TIME)
-            if not after:
-                return
-            yield [job for job in jobs if job.attempt is None]
-            await asyncio.sleep(0)  # a store that answers at once would keep the event loop
+        """Every job that waits for a part of a node, oldest first, in pages."""
+        async for page in job_pages(self._store, [JobStatus.PREPARING]):
+            yield [job for job in page if job.attempt is None]
 
     async def some_live(self) -> Sequence[LiveId]:
         """The next part of the live jobs; after the last the first again."""
@@ -85,9 +80,3 @@ class Rounds:
         except UnavailableError as e:
             log.warning("node cannot be asked", node=name, reason=e.public, **e.context)
             return set()
-
-    async def _pages(self, status: JobStatus) -> AsyncIterator[Sequence[LiveId]]:
-        after = 0
-        while page := await self._store.live_ids(status, after, self._at_a_time):
-            after = page[-1].seq
-            yield page
