@@ -199,14 +199,14 @@ class SimulatedRunner:
 
     def _take(self, plan: AttemptPlan) -> None:
         limits = plan.limits or Limits(0, 0)
-        self._cpus += limits.cpus
-        self._memory += limits.memory_bytes
-        has, taken = self._capacity, self._gpus & {*limits.gpus}
-        fits = self._cpus <= has.cpus + _ROUNDING and self._memory <= has.memory_bytes
-        if not fits or taken or not set(limits.gpus) <= {*has.gpus}:
+        has, gpus = self._capacity, {*limits.gpus}
+        cpus, memory = self._cpus + limits.cpus, self._memory + limits.memory_bytes
+        fits = cpus <= has.cpus + _ROUNDING and memory <= has.memory_bytes
+        if not fits or not gpus <= {*has.gpus} - self._gpus:
             self._nodes.overcommitted.append(f"{plan.attempt_id} on {self.node}")
             raise OvercommittedError(f"{self.node} has no room for {plan.attempt_id}")
-        self._gpus |= {*limits.gpus}
+        self._cpus, self._memory = cpus, memory
+        self._gpus |= gpus
 
     def _give_back(self, plan: AttemptPlan) -> None:
         limits = plan.limits or Limits(0, 0)

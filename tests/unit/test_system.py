@@ -1,4 +1,4 @@
-"""Ids: of the shape that clients know, never the same twice, and in the order of the seconds in which they were made."""
+"""Ids: of the shape that clients know, never the same twice, in the order of the seconds in which they were made."""
 
 from __future__ import annotations
 
