@@ -9,8 +9,9 @@ from pathlib import Path
 
 from jobsphere.domain.access import Action
 from jobsphere.domain.errors import AlreadyExistsError, InvalidArgumentError
-from jobsphere.domain.job import LIVE_STATUSES, Job
+from jobsphere.domain.job import Job
 from jobsphere.domain.limits import MAX_LABELS, MAX_PATH_CHARS
+from jobsphere.domain.live import attempted_jobs
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import DatasetFiles
@@ -103,8 +104,8 @@ class Datasets(Resources[Dataset]):
         """Free what no dataset names: a crash came in between, or its project is deleted."""
         now = self._backing.clock.now().timestamp()
         holding = await self._files.projects()  # before the projects: one that is made meanwhile is none that is gone
-        live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
-        being_made = {dataset_id for job in live for dataset_id in _outputs(job)}
+        live = attempted_jobs(self._backing.jobs)
+        being_made = {dataset_id async for job in live for dataset_id in _outputs(job)}
         projects = {project.id for project in await self._backing.jobs.list_projects()}
         for project_id in holding:
             known = await self._backing.resources.list_resources(Dataset, project_id)
