@@ -69,6 +69,8 @@ class _Gatherer:
                 self._findings.swept(Sweep(**value))
             elif kind == "load":
                 self._findings.bore(Load(**value))
+            elif kind == "takeover":
+                self._findings.took(*value)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self._findings.words():
@@ -87,6 +89,12 @@ def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], N
 def bore(record_property: Callable[[str, object], None]) -> Callable[[Load], None]:
     """Takes in what came of a load."""
     return lambda load: record_property("load", asdict(load))
+
+
+@pytest.fixture
+def took(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+    """Takes in after how many seconds another server led, and at which moment one was killed."""
+    return lambda *found: record_property("takeover", list(found))
 
 
 @pytest.fixture

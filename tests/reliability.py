@@ -31,6 +31,10 @@ TOLD = {
     "SIGSTOP on the supervisor": "nothing: it goes on where it was; a cancel wakes it",
     "server killed under load": "nothing: clients repeat their calls, and read on in their logs where they were",
     "supervisors killed under load": "The job was lost: the supervisor of the job was killed; create it anew",
+    "leading server killed": "nothing: another leads, jobs and logs go on",
+    "server killed through which a client follows a log": "nothing: it reads on at another server, where it was",
+    "all connections to the database cut": "nothing: they are made anew",
+    "bucket away": "a call: UNAVAILABLE, the bucket cannot be reached; a job that ends: nothing, its outputs wait",
     "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed; create it anew",
 }
 """What the user is told, by fault."""
@@ -81,6 +85,18 @@ class Load:
         return f"{self.clients} clients", *map(str, (*counts, *ends)), *held
 
 
+@dataclass(frozen=True)
+class Takeover:
+    """How long it took until another server led, in seconds, each time that one was killed at some moment."""
+
+    moment: str
+    seconds: tuple[float, ...]
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        return self.moment, str(len(self.seconds)), f"{min(self.seconds):.1f}", f"{max(self.seconds):.1f}"
+
+
 @dataclass
 class Fault:
     """One fault in all its cases."""
@@ -109,6 +125,7 @@ LOAD_HEADS = (
     "Memory of the idle server, MiB",
     "Its descriptors",
 )
+TAKEOVER_HEADS = ("The leader is killed while", "Times", "Shortest, s", "Longest, s")
 FAULT_HEADS = ("Fault", "Tried", "Survived", "Lost", "What is told")
 
 
@@ -119,6 +136,7 @@ class Findings:
         self.sweeps: dict[str, Sweep] = {}
         self.faults: dict[str, Fault] = {}
         self.loads: list[Load] = []
+        self.takeovers: dict[str, Takeover] = {}
 
     def bore(self, load: Load) -> None:
         """Take in what came of a load."""
@@ -127,6 +145,11 @@ class Findings:
     def swept(self, sweep: Sweep) -> None:
         """Take in a sweep."""
         self.sweeps[sweep.kind] = sweep
+
+    def took(self, moment: str, seconds: float) -> None:
+        """Take in how long nobody led."""
+        known = self.takeovers.get(moment, Takeover(moment, ()))
+        self.takeovers[moment] = Takeover(moment, (*known.seconds, seconds))
 
     def cases(self, name: str, tried: int, survived: int) -> None:
         """Take in cases of a fault."""
@@ -148,6 +171,10 @@ class Findings:
             f"{d.descriptors[0]} and {d.descriptors[1]} descriptors"
             for d in self.loads
         ]
+        lines += [
+            f"leader killed while {t.moment}: another led after {', '.join(f'{s:.1f}' for s in t.seconds)} s"
+            for t in self.takeovers.values()
+        ]
         if self.faults:
             tried = sum(f.tried for f in self.faults.values())
             survived = sum(f.survived for f in self.faults.values())
@@ -162,6 +189,7 @@ class Findings:
         for name, heads, rows in (
             ("sweep", SWEEP_HEADS, [s.row for s in self.sweeps.values()]),
             ("load", LOAD_HEADS, [d.row for d in self.loads]),
+            ("takeover", TAKEOVER_HEADS, [t.row for t in self.takeovers.values()]),
             ("faults", FAULT_HEADS, [f.row for f in self.faults.values()]),
         ):
             begin, end = f"<!-- {name}: written by make soak -->\n", f"<!-- end of {name} -->"

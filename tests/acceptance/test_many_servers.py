@@ -1,0 +1,207 @@
+"""Three servers behind one address: any of them answers anything, one of them dies, and no job notices."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
+from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_pb
+
+from jobsphere.store.leases import LIFE_S
+from tests.grpc_client import Api
+from tests.live import HANG_S, LiveServer, wait_for
+from tests.many_servers import AT_ONCE, Foreground, Many, host_of, killed, leads, many_servers
+from tests.postgres import Postgres
+
+JOBS = 18
+"""Beside those of two clients in the foreground: more than run at a time, so that some wait."""
+SLOW = 4
+"""That many lives of a lease may pass until another leads: one, and the rest for a busy host."""
+SCRIPT = """
+echo begin
+i=0
+until [ -e %s ]; do echo line $i; i=$((i+1)); sleep 0.1; done
+echo line $i
+echo end
+echo whole > out.txt
+"""
+WHOLE = re.compile(rb"begin\n(?:line \d+\n)+end\n")
+Took = Callable[[str, float], None]
+
+
+@pytest.fixture(scope="module")
+def many(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
+    with many_servers(tmp_path_factory.mktemp("many"), postgres) as running:
+        yield running
+
+
+@pytest.fixture
+def api(many: Many) -> Iterator[Api]:
+    client = many.api()
+    yield client
+    client.close()
+
+
+class Crowd:
+    """Jobs that run and wait, and clients that follow two of them, until :meth:`release`."""
+
+    def __init__(self, many: Many, api: Api, tmp_path: Path, stack: ExitStack) -> None:
+        self._many, self._api = many, api
+        self._go = many.seen / tmp_path.name
+        self.script = SCRIPT % self._go
+        project = many.client().project
+        self.clients = [stack.enter_context(many.foreground(tmp_path / f"c{n}", self.script)) for n in range(2)]
+        outputs = [pb.FileDesc(path="out.txt")]
+        files = {"job.sh": self.script.encode()}
+        self.jobs = [api.create(project, "sh job.sh", files, output_files=outputs) for _ in range(JOBS)]
+        for job_id in self.jobs:
+            api.execute(job_id)
+
+    def wait(self) -> None:
+        """As many run as there is room for, some wait, and the clients show what theirs print."""
+        wait_for(lambda: self._count(pb.EXECUTING) == AT_ONCE, "as many run as may")
+        assert self._count(pb.PREPARING) == JOBS + len(self.clients) - AT_ONCE
+        for client in self.clients[:1]:
+            client.shows_more()
+
+    def release(self) -> None:
+        """The programs end now."""
+        self._go.touch()
+
+    def unharmed(self) -> None:
+        """All have ended as they should: started once, no line of a log lost or doubled, outputs whole."""
+        for client in self.clients:
+            followed(client)
+        for job_id in (*self.jobs, *(client.id for client in self.clients)):
+            job = self._api.wait(job_id)
+            assert job.status == pb.SUCCESS, job
+            text = self._api.stdout(job_id)
+            assert WHOLE.fullmatch(text), text
+            numbers = [int(number) for number in re.findall(rb"line (\d+)", text)]
+            assert numbers == list(range(len(numbers)))
+            assert self._api.download(job_id, job.output_files)["out.txt"] == b"whole\n"
+            assert self._many.attempts(job_id) == [f"{job_id}-1"]
+
+    def _count(self, status: int) -> int:
+        ids = (*self.jobs, *(client.id for client in self.clients))
+        return sum(self._api.get(job_id).status == status for job_id in ids)
+
+
+def followed(client: Foreground) -> None:
+    """The client has shown all of its job's log, once, and has its output."""
+    assert client.process.wait(HANG_S) == 0, client.words
+    assert client.lines == list(range(len(client.lines))), client.words
+    assert (client.words.count("begin\n"), client.words.count("end\n")) == (1, 1), client.words
+    assert (client.folder / "out.txt").read_text() == "whole\n"
+
+
+@pytest.fixture
+def crowd(many: Many, api: Api, tmp_path: Path) -> Iterator[Crowd]:
+    with ExitStack() as stack:
+        yield Crowd(many, api, tmp_path, stack)
+
+
+def next_leads(many: Many, dead: LiveServer) -> float:
+    """How many seconds it takes from now until another leads."""
+    began = time.monotonic()
+    wait_for(lambda: any(leads(server) for server in many.servers if server is not dead), "another leads")
+    return time.monotonic() - began
+
+
+@pytest.mark.fault("leading server killed")
+@pytest.mark.parametrize("moment", ["jobs start", "jobs run", "jobs end"])
+def test_the_leader_dies_and_no_job_notices(many: Many, crowd: Crowd, moment: str, took: Took) -> None:
+    dead = many.leader()
+    if moment != "jobs start":
+        crowd.wait()
+    if moment == "jobs end":
+        crowd.release()
+    killed(dead)
+    seconds = next_leads(many, dead)
+    took(moment, seconds)
+    assert seconds < SLOW * LIFE_S
+    if moment == "jobs start":
+        crowd.wait()
+    if moment == "jobs run":
+        crowd.clients[0].shows_more()
+    crowd.release()
+    crowd.unharmed()
+    many.start(dead)
+    assert not leads(dead)
+
+
+@pytest.mark.fault("server killed through which a client follows a log")
+def test_a_client_reads_on_at_another_server(many: Many, api: Api, tmp_path: Path) -> None:
+    dead = many.followers()[0]
+    go = many.seen / tmp_path.name
+    many.balancer.only = [host_of(dead)]
+    with many.foreground(tmp_path / "job", SCRIPT % go) as client:
+        client.shows_more()
+        many.balancer.only = many.hosts
+        killed(dead)
+        client.shows_more()
+        go.touch()
+        followed(client)
+        assert many.attempts(client.id) == [f"{client.id}-1"]
+    many.start(dead)
+
+
+@pytest.mark.fault("all connections to the database cut")
+def test_connections_to_the_database_are_cut_and_no_job_notices(many: Many, crowd: Crowd) -> None:
+    crowd.wait()
+    for _ in range(3):
+        wait_for(many.cut_connections, "there is something to cut")
+        crowd.clients[0].shows_more()
+    crowd.release()
+    wait_for(many.cut_connections, "there is something to cut")
+    crowd.unharmed()
+    many.leader()
+
+
+@pytest.mark.fault("bucket away")
+def test_the_bucket_is_away_and_no_job_notices(many: Many, crowd: Crowd) -> None:
+    crowd.wait()
+    gate = many.service.gate
+    until = time.monotonic() + (60 if os.environ.get("JOBSPHERE_SOAK") else 3)
+    gate.away.set()
+    try:
+        crowd.release()
+        wait_for(lambda: gate.refused and time.monotonic() > until, "it was away for long enough, and was asked")
+    finally:
+        gate.away.clear()
+    crowd.unharmed()
+
+
+def test_the_log_of_a_job_is_live_at_every_server(many: Many, api: Api, tmp_path: Path) -> None:
+    step = many.seen / tmp_path.name
+    script = f"for i in 1 2 3; do echo line $i; until [ -e {step}.$i ]; do sleep 0.05; done; done; echo end"
+    job_id = api.create(many.client().project, script)
+    api.execute(job_id)
+    read: list[list[bytes]] = [[] for _ in many.servers]
+
+    def follow(direct: Api, into: list[bytes]) -> None:
+        request = service_pb.ReadProjectJobLogsRequest(job_id=job_id)
+        for answer in direct.jobs.ReadLogs(request, timeout=HANG_S):
+            into += [m.content for m in answer.logs if m.HasField("standard_stream")]
+
+    directly = [many.api(server) for server in many.servers]
+    threads = [threading.Thread(target=follow, args=pair) for pair in zip(directly, read, strict=True)]
+    for thread in threads:
+        thread.start()
+    for number in (1, 2, 3):
+        line = b"line %d\n" % number
+        wait_for(lambda line=line: all(line in b"".join(parts) for parts in read), f"all have {line} while it runs")
+        step.with_name(f"{step.name}.{number}").touch()
+    for thread in threads:
+        thread.join(HANG_S)
+    for direct in directly:
+        direct.close()
+    assert [b"".join(parts) for parts in read] == [b"line 1\nline 2\nline 3\nend\n"] * len(many.servers)
+    assert api.wait(job_id).status == pb.SUCCESS
