@@ -15,8 +15,9 @@ from dataclasses import asdict
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.live import PLACE
 from tests.postgres import Postgres, postgres_server
-from tests.reliability import Findings, Load, Sweep
+from tests.reliability import Findings, Load, Place, Sweep
 from tests.slurm import Slurm, slurm_cluster
 
 pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place", "tests.load.jobs", "tests.load.clients")
@@ -71,11 +72,13 @@ class _Gatherer:
                 self._findings.bore(Load(**value))
             elif kind == "takeover":
                 self._findings.took(*value)
+            elif kind == "place":
+                self._findings.passed_at(Place(*value))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self._findings.words():
             terminalreporter.write_line(line)
-        if os.environ.get("JOBSPHERE_SOAK"):
+        if os.environ.get("JOBSPHERE_SOAK") and PLACE not in os.environ:  # a run within another tells that one
             self._findings.write()
 
 
@@ -95,6 +98,12 @@ def bore(record_property: Callable[[str, object], None]) -> Callable[[Load], Non
 def took(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
     """Takes in after how many seconds another server led, and at which moment one was killed."""
     return lambda *found: record_property("takeover", list(found))
+
+
+@pytest.fixture
+def passed_at(record_property: Callable[[str, object], None]) -> Callable[[str, int, int, int], None]:
+    """Takes in what came of the main job's tests at a place: how many ran, passed, and failed."""
+    return lambda *found: record_property("place", list(found))
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Api:
     @classmethod
     def of(cls, server: LiveServer) -> Api:
         """A client of a running server."""
-        return cls(server.ports["grpc"], server.data_dir / "tls" / "ca.pem")
+        return cls(server.ports["grpc"], server.shared / "tls" / "ca.pem")
 
     def close(self) -> None:
         self.channel.close()

@@ -97,6 +97,20 @@ class Takeover:
         return self.moment, str(len(self.seconds)), f"{min(self.seconds):.1f}", f"{max(self.seconds):.1f}"
 
 
+@dataclass(frozen=True)
+class Place:
+    """The main job's acceptance tests at one kind of place."""
+
+    name: str
+    ran: int
+    passed: int
+    failed: int
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        return self.name, *map(str, (self.ran, self.passed, self.failed))
+
+
 @dataclass
 class Fault:
     """One fault in all its cases."""
@@ -126,6 +140,7 @@ LOAD_HEADS = (
     "Its descriptors",
 )
 TAKEOVER_HEADS = ("The leader is killed while", "Times", "Shortest, s", "Longest, s")
+PLACE_HEADS = ("Database + files + nodes", "Tests", "Passed", "Failed")
 FAULT_HEADS = ("Fault", "Tried", "Survived", "Lost", "What is told")
 
 
@@ -137,6 +152,7 @@ class Findings:
         self.faults: dict[str, Fault] = {}
         self.loads: list[Load] = []
         self.takeovers: dict[str, Takeover] = {}
+        self.places: dict[str, Place] = {}
 
     def bore(self, load: Load) -> None:
         """Take in what came of a load."""
@@ -150,6 +166,10 @@ class Findings:
         """Take in how long nobody led."""
         known = self.takeovers.get(moment, Takeover(moment, ()))
         self.takeovers[moment] = Takeover(moment, (*known.seconds, seconds))
+
+    def passed_at(self, place: Place) -> None:
+        """Take in what came of the tests at a place."""
+        self.places[place.name] = place
 
     def cases(self, name: str, tried: int, survived: int) -> None:
         """Take in cases of a fault."""
@@ -175,6 +195,7 @@ class Findings:
             f"leader killed while {t.moment}: another led after {', '.join(f'{s:.1f}' for s in t.seconds)} s"
             for t in self.takeovers.values()
         ]
+        lines += [f"{p.name}: {p.passed} of {p.ran} tests of the main job passed" for p in self.places.values()]
         if self.faults:
             tried = sum(f.tried for f in self.faults.values())
             survived = sum(f.survived for f in self.faults.values())
@@ -190,6 +211,7 @@ class Findings:
             ("sweep", SWEEP_HEADS, [s.row for s in self.sweeps.values()]),
             ("load", LOAD_HEADS, [d.row for d in self.loads]),
             ("takeover", TAKEOVER_HEADS, [t.row for t in self.takeovers.values()]),
+            ("places", PLACE_HEADS, [p.row for p in self.places.values()]),
             ("faults", FAULT_HEADS, [f.row for f in self.faults.values()]),
         ):
             begin, end = f"<!-- {name}: written by make soak -->\n", f"<!-- end of {name} -->"
