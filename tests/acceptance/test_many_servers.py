@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_p
 from jobsphere.store.leases import LIFE_S
 from tests.grpc_client import Api
 from tests.live import HANG_S, LiveServer, wait_for
-from tests.many_servers import AT_ONCE, Foreground, Many, host_of, killed, leads, many_servers
+from tests.many_servers import AT_ONCE, NODES, Foreground, Many, host_of, killed, leads, many_servers
 from tests.postgres import Postgres
 
 JOBS = 18
@@ -113,6 +114,17 @@ def next_leads(many: Many, dead: LiveServer) -> float:
     began = time.monotonic()
     wait_for(lambda: any(leads(server) for server in many.servers if server is not dead), "another leads")
     return time.monotonic() - began
+
+
+def test_every_server_shows_who_leads_and_how_the_nodes_are(many: Many) -> None:
+    leader = many.leader()
+    for server in many.servers:
+        with urllib.request.urlopen(f"http://{host_of(server)}:{many.ports['http']}/queue", timeout=HANG_S) as answer:
+            page = answer.read().decode()
+        told = f":{leader.data_dir}</b> leads{': this one' if server is leader else ''}."
+        assert told in page
+        rows = re.findall(r'<th scope="row">(\w+)</th>\s*<td>(\w+)', page)
+        assert rows == [(name, "ready") for name in NODES]
 
 
 @pytest.mark.fault("leading server killed")
