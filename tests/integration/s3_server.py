@@ -27,11 +27,10 @@ _MAY_READ = _MAY_ALL.replace('"s3:*"', '["s3:Get*", "s3:List*", "s3:Head*"]')
 
 
 class Gate:
-    """What objects pass on their way in. ``away``: the service answers nothing that is of use, ``refused`` times."""
+    """What objects pass on their way in. ``away``: the service answers nothing that is of use."""
 
     def __init__(self) -> None:
         self.away = threading.Event()
-        self.refused = 0
         self._open = threading.Event()
         self._open.set()
         self.waiting = threading.Event()
@@ -105,7 +104,6 @@ def _guarded(app: Callable[..., Any], gate: Gate, keys: dict[str, str]) -> Calla
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         if gate.away.is_set():
-            gate.refused += 1
             start_response("503 Service Unavailable", [("Content-Length", "0")])
             return [b""]
         if environ["REQUEST_METHOD"] == "PUT":
