@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ PLACE = "JOBSPHERE_TEST_PLACE"
 """The variable that names the place of a run's server: see :mod:`tests.places`."""
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 def wait_for(condition: Callable[[], T], what: str, limit_s: float = HANG_S) -> T:
@@ -126,6 +127,10 @@ class LiveServer:
         command = [BIN / "jobsphere", "up", "--data-dir", self.data_dir, *self.options]
         for name in ("grpc", "proxy", "http"):
             command += [f"--{name}-port", str((ports or {}).get(name, 0))]
+        self.launch(command)
+
+    def launch(self, command: Sequence[str | Path]) -> None:
+        """Run the command that starts it, and wait for its ready line."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("a") as log:
             self.process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,15 @@ from tests.postgres import PASSWORD, Postgres
 SERVERS, NODES = 3, ("n1", "n2")
 AT_ONCE = 12
 """How many jobs the nodes take at a time, all together."""
+SCRIPT = """
+echo begin
+i=0
+until [ -e %s ]; do echo line $i; i=$((i+1)); sleep 0.1; done
+echo line $i
+echo end
+echo whole > out.txt
+"""
+"""Writes lines with numbers until there is a file."""
 _TYPES = json.dumps({"c1.4": {"cpus": 0.25, "memory_gb": 0.25}})
 _NODE = {"JOBSPHERE_NODE_CPUS": str(0.25 * AT_ONCE / len(NODES)), "JOBSPHERE_NODE_MEMORY_GB": "8"}
 
@@ -101,24 +110,6 @@ class Many:
         cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%s' AND pid <> %s"
         return int(self.postgres.run("postgres", cut % (self.database, "pg_backend_pid()")))
 
-    @contextmanager
-    def foreground(self, folder: Path, script: str, more: str = "outputs:\n- out.txt\n") -> Iterator[Foreground]:
-        """``project job execute`` of a script; ended at the end, if it has not by then."""
-        client = self.client()
-        write_script(folder, script, more)
-        words = folder / "words.txt"
-        with words.open("w") as out:
-            command = ("project", "job", "execute", "-p", client.project, "-c", "config.yaml")
-            process = client.start(*command, cwd=folder, stdout=out)
-        try:
-            yield Foreground(process, folder)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait(HANG_S)
-            assert process.stdin
-            process.stdin.close()
-
 
 @dataclass
 class Foreground:
@@ -141,6 +132,13 @@ class Foreground:
         wait_for(lambda: "created job" in self.words or self.process.poll() is not None, "the job is there")
         return job_id_in(self.words)
 
+    def succeeds(self) -> None:
+        """It ends well, has shown all of its job's log, each line once, and has the output."""
+        assert self.process.wait(HANG_S) == 0, self.words
+        assert self.lines == list(range(len(self.lines))), self.words
+        assert (self.words.count("begin\n"), self.words.count("end\n")) == (1, 1), self.words
+        assert (self.folder / "out.txt").read_text() == "whole\n"
+
     def shows_more(self) -> None:
         """Wait until the log has gone on."""
         before = len(self.lines)
@@ -149,7 +147,25 @@ class Foreground:
 
 
 @contextmanager
-def many_servers(folder: Path, postgres: Postgres) -> Iterator[Many]:
+def foreground(client: Client, folder: Path, go: Path) -> Generator[Foreground]:
+    """``project job execute`` of :data:`SCRIPT`; ended at the end, if it has not by then."""
+    write_script(folder, SCRIPT % go, "outputs:\n- out.txt\n")
+    words = folder / "words.txt"
+    with words.open("w") as out:
+        command = ("project", "job", "execute", "-p", client.project, "-c", "config.yaml")
+        process = client.start(*command, cwd=folder, stdout=out)
+    try:
+        yield Foreground(process, folder)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(HANG_S)
+        assert process.stdin
+        process.stdin.close()
+
+
+@contextmanager
+def many_servers(folder: Path, postgres: Postgres) -> Generator[Many]:
     """All of it started, and ended with all that it has started."""
     net = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"  # other runs on this host have others
     hosts = [f"{net}.{number}" for number in range(2, 2 + SERVERS)]

@@ -18,21 +18,13 @@ from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_p
 from jobsphere.store.leases import LIFE_S
 from tests.grpc_client import Api
 from tests.live import HANG_S, LiveServer, wait_for
-from tests.many_servers import AT_ONCE, NODES, Foreground, Many, host_of, killed, leads, many_servers
+from tests.many_servers import AT_ONCE, NODES, SCRIPT, Many, foreground, host_of, killed, leads, many_servers
 from tests.postgres import Postgres
 
 JOBS = 18
 """Beside those of two clients in the foreground: more than run at a time, so that some wait."""
 SLOW = 4
 """That many lives of a lease may pass until another leads: one, and the rest for a busy host."""
-SCRIPT = """
-echo begin
-i=0
-until [ -e %s ]; do echo line $i; i=$((i+1)); sleep 0.1; done
-echo line $i
-echo end
-echo whole > out.txt
-"""
 WHOLE = re.compile(rb"begin\n(?:line \d+\n)+end\n")
 Took = Callable[[str, float], None]
 
@@ -56,12 +48,11 @@ class Crowd:
     def __init__(self, many: Many, api: Api, tmp_path: Path, stack: ExitStack) -> None:
         self._many, self._api = many, api
         self._go = many.seen / tmp_path.name
-        self.script = SCRIPT % self._go
-        project = many.client().project
-        self.clients = [stack.enter_context(many.foreground(tmp_path / f"c{n}", self.script)) for n in range(2)]
+        vendors = many.client()
+        self.clients = [stack.enter_context(foreground(vendors, tmp_path / f"c{n}", self._go)) for n in range(2)]
         outputs = [pb.FileDesc(path="out.txt")]
-        files = {"job.sh": self.script.encode()}
-        self.jobs = [api.create(project, "sh job.sh", files, output_files=outputs) for _ in range(JOBS)]
+        files = {"job.sh": (SCRIPT % self._go).encode()}
+        self.jobs = [api.create(vendors.project, "sh job.sh", files, output_files=outputs) for _ in range(JOBS)]
         for job_id in self.jobs:
             api.execute(job_id)
 
@@ -79,7 +70,7 @@ class Crowd:
     def unharmed(self) -> None:
         """All have ended as they should: started once, no line of a log lost or doubled, outputs whole."""
         for client in self.clients:
-            followed(client)
+            client.succeeds()
         for job_id in (*self.jobs, *(client.id for client in self.clients)):
             job = self._api.wait(job_id)
             assert job.status == pb.SUCCESS, job
@@ -93,14 +84,6 @@ class Crowd:
     def _count(self, status: int) -> int:
         ids = (*self.jobs, *(client.id for client in self.clients))
         return sum(self._api.get(job_id).status == status for job_id in ids)
-
-
-def followed(client: Foreground) -> None:
-    """The client has shown all of its job's log, once, and has its output."""
-    assert client.process.wait(HANG_S) == 0, client.words
-    assert client.lines == list(range(len(client.lines))), client.words
-    assert (client.words.count("begin\n"), client.words.count("end\n")) == (1, 1), client.words
-    assert (client.folder / "out.txt").read_text() == "whole\n"
 
 
 @pytest.fixture
@@ -154,13 +137,13 @@ def test_a_client_reads_on_at_another_server(many: Many, api: Api, tmp_path: Pat
     dead = many.followers()[0]
     go = many.seen / tmp_path.name
     many.balancer.only = [host_of(dead)]
-    with many.foreground(tmp_path / "job", SCRIPT % go) as client:
+    with foreground(many.client(), tmp_path / "job", go) as client:
         client.shows_more()
         many.balancer.only = many.hosts
         killed(dead)
         client.shows_more()
         go.touch()
-        followed(client)
+        client.succeeds()
         assert many.attempts(client.id) == [f"{client.id}-1"]
     many.start(dead)
 
