@@ -50,8 +50,8 @@ class Readers:
     The vendor's client stops printing when its operation is done. So what was sent must also have had the time to be
     read and printed: a part of a second, or, behind a flood, as long as that client takes to print it (measured: 15 µs
     a line, 37 on a busy host; 60 are allowed for), since the connection's window holds megabytes that it has not looked
-    at. A reader that does not take what it is offered for ten seconds holds nobody up; one that has nothing to read yet does,
-    however long the program was silent.
+    at. A reader that does not take what it is offered for ten seconds holds nobody up; one that has nothing to read yet
+    does, however long the program was silent.
 
     Where there are several servers, the operation may be asked for at one and the log read at another: each tells the
     others who reads what, again and again while that goes on. What is heard from one that is gone counts for so long as
