@@ -33,6 +33,8 @@ TOLD = {
     "supervisors killed under load": "The job was lost: the supervisor of the job was killed; create it anew",
     "leading server killed": "nothing: another leads, jobs and logs go on",
     "server killed through which a client follows a log": "nothing: it reads on at another server, where it was",
+    "leading server stopped for a while": "nothing: another leads; it starts nothing twice when it goes on",
+    "servers killed one after the other": "nothing: another leads, jobs and logs go on",
     "all connections to the database cut": "nothing: they are made anew",
     "bucket away": "a call: UNAVAILABLE, the bucket cannot be reached; a job that ends: nothing, its outputs wait",
     "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed; create it anew",
@@ -139,7 +141,7 @@ LOAD_HEADS = (
     "Memory of the idle server, MiB",
     "Its descriptors",
 )
-TAKEOVER_HEADS = ("The leader is killed while", "Times", "Shortest, s", "Longest, s")
+TAKEOVER_HEADS = ("The leader is", "Times", "Shortest, s", "Longest, s")
 PLACE_HEADS = ("Database + files + nodes", "Tests", "Passed", "Failed")
 FAULT_HEADS = ("Fault", "Tried", "Survived", "Lost", "What is told")
 
@@ -192,7 +194,7 @@ class Findings:
             for d in self.loads
         ]
         lines += [
-            f"leader killed while {t.moment}: another led after {', '.join(f'{s:.1f}' for s in t.seconds)} s"
+            f"leader {t.moment}: another led after {', '.join(f'{s:.1f}' for s in t.seconds)} s"
             for t in self.takeovers.values()
         ]
         lines += [f"{p.name}: {p.passed} of {p.ran} tests of the main job passed" for p in self.places.values()]

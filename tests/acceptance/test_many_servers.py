@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import signal
 import threading
 import time
 import urllib.request
@@ -21,6 +23,7 @@ from tests.live import HANG_S, LiveServer, wait_for
 from tests.many_servers import AT_ONCE, NODES, SCRIPT, Many, foreground, host_of, killed, leads, many_servers
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.timeout(1800)
 JOBS = 18
 """Beside those of two clients in the foreground: more than run at a time, so that some wait."""
 SLOW = 4
@@ -120,7 +123,7 @@ def test_the_leader_dies_and_no_job_notices(many: Many, crowd: Crowd, moment: st
         crowd.release()
     killed(dead)
     seconds = next_leads(many, dead)
-    took(moment, seconds)
+    took(f"killed while {moment}", seconds)
     assert seconds < SLOW * LIFE_S
     if moment == "jobs start":
         crowd.wait()
@@ -130,6 +133,45 @@ def test_the_leader_dies_and_no_job_notices(many: Many, crowd: Crowd, moment: st
     crowd.unharmed()
     many.start(dead)
     assert not leads(dead)
+
+
+@pytest.mark.fault("leading server stopped for a while")
+def test_a_leader_that_stood_still_leads_no_more_and_starts_nothing_twice(
+    many: Many, api: Api, tmp_path: Path, took: Took
+) -> None:
+    still, followers = many.leader(), many.followers()
+    many.balancer.only = [host_of(server) for server in followers]  # a balancer that asks /readyz finds that out
+    with ExitStack() as stack:
+        crowd = Crowd(many, api, tmp_path, stack)
+        crowd.wait()
+        assert still.process
+        still.process.send_signal(signal.SIGSTOP)
+        try:
+            took("stopped while jobs run", next_leads(many, still))
+            crowd.release()  # those that wait are started by the new one, while the old one wakes
+        finally:
+            still.process.send_signal(signal.SIGCONT)
+            many.balancer.only = many.hosts
+        wait_for(lambda: "this server leads no more" in still.log, "it has seen that")
+        assert many.leader() is not still
+        crowd.unharmed()
+
+
+@pytest.mark.fault("servers killed one after the other")
+def test_servers_die_one_after_the_other_and_no_job_notices(many: Many, crowd: Crowd, took: Took) -> None:
+    dice = random.Random(7)
+    crowd.wait()
+    for _ in range(20 if os.environ.get("JOBSPHERE_SOAK") else 2):
+        dead = dice.choice(many.servers)
+        led = leads(dead)
+        killed(dead)
+        if led:
+            took("killed again and again", next_leads(many, dead))
+        for client in crowd.clients:
+            client.shows_more()
+        many.start(dead)
+    crowd.release()
+    crowd.unharmed()
 
 
 @pytest.mark.fault("server killed through which a client follows a log")

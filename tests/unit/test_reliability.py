@@ -32,8 +32,8 @@ def test_rows_are_written_anew_and_summed_up(tmp_path: Path) -> None:
     other = Findings()
     other.swept(Sweep("fork", 8, 8, 5, 2))
     other.bore(Load(10, 6, 700, 60, 2, 20, 40, 10, 9, (90, 99), (25, 24)))
-    other.took("jobs run", 4.24)
-    other.took("jobs run", 5.66)
+    other.took("killed while jobs run", 4.24)
+    other.took("killed while jobs run", 5.66)
     other.passed_at(Place("sqlite+s3+ray", 40, 39, 1))
     other.write(page)
     lines = page.read_text().splitlines()
@@ -43,7 +43,7 @@ def test_rows_are_written_anew_and_summed_up(tmp_path: Path) -> None:
     assert "| **All** | **18** | **18** | **14** | **3** | **1** |" in lines
     assert "| 10 clients | 6 | 700 | 60 | 2 | 20 | 40 | 10 | 9 | 1 | 90 → 99 | 25 → 24 |" in lines
     assert "| sqlite+s3+ray | 40 | 39 | 1 |" in lines
-    assert "| jobs run | 2 | 4.2 | 5.7 |" in lines
+    assert "| killed while jobs run | 2 | 4.2 | 5.7 |" in lines
     assert sum("corrupted blob" in line for line in lines) == 1
 
 
