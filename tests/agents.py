@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.live import BIN, HANG_S, processes_of, wait_for
@@ -13,16 +14,19 @@ from tests.live import BIN, HANG_S, processes_of, wait_for
 class LiveAgent:
     """An agent on a free port of loopback, with a data directory of its own."""
 
-    def __init__(self, data_dir: Path, shared: Path, name: str) -> None:
+    def __init__(self, data_dir: Path, shared: Path, name: str, environ: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.name = name
         self._command = [BIN / "jobsphere", "agent", "--data-dir", data_dir, "--shared-dir", shared, "--name", name]
+        self._environ = {**os.environ, **(environ or {})}
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *, ready: bool = True) -> None:
         """Start it; wait until it is ready, or for its end."""
         with self._log.open("a") as log:
-            self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(
+                self._command, env=self._environ, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self.process.stdout
         line = self.process.stdout.readline()
         if ready:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import asdict
@@ -15,8 +16,9 @@ from dataclasses import asdict
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.live import PLACE
 from tests.postgres import Postgres, postgres_server
-from tests.reliability import Findings, Load, Sweep
+from tests.reliability import Findings, Load, Place, Sweep
 from tests.slurm import Slurm, slurm_cluster
 
 pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place", "tests.load.jobs", "tests.load.clients")
@@ -28,6 +30,8 @@ _FOLDER = pytest.StashKey[str]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's "&": the clients of tests would ignore Ctrl-C too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.basetemp is None and not hasattr(config, "workerinput"):
         config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="jobsphere-tests-")
     config.addinivalue_line("markers", "fault(name): a case of a fault of tests.reliability.TOLD")
@@ -69,11 +73,15 @@ class _Gatherer:
                 self._findings.swept(Sweep(**value))
             elif kind == "load":
                 self._findings.bore(Load(**value))
+            elif kind == "takeover":
+                self._findings.took(*value)
+            elif kind == "place":
+                self._findings.passed_at(Place(*value))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self._findings.words():
             terminalreporter.write_line(line)
-        if os.environ.get("JOBSPHERE_SOAK"):
+        if os.environ.get("JOBSPHERE_SOAK") and PLACE not in os.environ:  # a run within another tells that one
             self._findings.write()
 
 
@@ -87,6 +95,18 @@ def swept(record_property: Callable[[str, object], None]) -> Callable[[Sweep], N
 def bore(record_property: Callable[[str, object], None]) -> Callable[[Load], None]:
     """Takes in what came of a load."""
     return lambda load: record_property("load", asdict(load))
+
+
+@pytest.fixture
+def took(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+    """Takes in after how many seconds another server led, and at which moment one was killed."""
+    return lambda *found: record_property("takeover", list(found))
+
+
+@pytest.fixture
+def passed_at(record_property: Callable[[str, object], None]) -> Callable[[str, int, int, int], None]:
+    """Takes in what came of the main job's tests at a place: how many ran, passed, and failed."""
+    return lambda *found: record_property("place", list(found))
 
 
 @pytest.fixture

@@ -42,9 +42,9 @@ def file_of(path: str, content: bytes, var: str = "", compression: int = pb.NONE
 class Api:
     """Calls of the API over TLS by a connection of its own, with the retries that the vendor's channel has."""
 
-    def __init__(self, port: int, ca: Path, token: str = "", retry: bool = True) -> None:
+    def __init__(self, port: int, ca: Path, token: str = "", retry: bool = True, host: str = "127.0.0.1") -> None:
         credentials = grpc.ssl_channel_credentials(ca.read_bytes())
-        self.channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, (*_SOON_AGAIN, *_ITS_OWN))
+        self.channel = grpc.secure_channel(f"{host}:{port}", credentials, (*_SOON_AGAIN, *_ITS_OWN))
         self.jobs = ProjectJobServiceStub(self.channel)
         self.operations = OperationServiceStub(self.channel)
         self.metadata = [("authorization", f"Bearer {token}")] if token else []
@@ -57,7 +57,7 @@ class Api:
     @classmethod
     def of(cls, server: LiveServer) -> Api:
         """A client of a running server."""
-        return cls(server.ports["grpc"], server.data_dir / "tls" / "ca.pem")
+        return cls(server.ports["grpc"], server.shared / "tls" / "ca.pem")
 
     def close(self) -> None:
         self.channel.close()

@@ -8,17 +8,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from tests.integration.s3_server import Service
 
 HANG_S = 120
 """A limit for hangs, never a speed check."""
+PLACE = "JOBSPHERE_TEST_PLACE"
+"""The variable that names the place of a run's server: see :mod:`tests.places`."""
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 def wait_for(condition: Callable[[], T], what: str, limit_s: float = HANG_S) -> T:
@@ -90,10 +96,27 @@ class Client:
 
 
 class LiveServer:
-    """``jobsphere up`` on free ports of loopback."""
+    """``jobsphere up`` on free ports of loopback.
 
-    def __init__(self, data_dir: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
+    Args:
+        data_dir: Its data directory.
+        options: Of its command.
+        environ: Variables beside those of the tests.
+        node_dir: The data directory of the node that runs its jobs, if that is not its own.
+        service: The service with the bucket that has its blobs, if they are in one.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        environ: Mapping[str, str] | None = None,
+        node_dir: Path | None = None,
+        service: Service | None = None,
+    ) -> None:
         self.data_dir = data_dir
+        self.node_dir = node_dir or data_dir
+        self._service = service
         self.options = options
         self.environ = {**os.environ, **(environ or {})}
         self.process: subprocess.Popen[str] | None = None
@@ -104,6 +127,10 @@ class LiveServer:
         command = [BIN / "jobsphere", "up", "--data-dir", self.data_dir, *self.options]
         for name in ("grpc", "proxy", "http"):
             command += [f"--{name}-port", str((ports or {}).get(name, 0))]
+        self.launch(command)
+
+    def launch(self, command: Sequence[str | Path]) -> None:
+        """Run the command that starts it, and wait for its ready line."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("a") as log:
             self.process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -121,6 +148,18 @@ class LiveServer:
         info = json.loads((self.data_dir / "run" / "server.json").read_text())
         return {name: info[f"{name}_port"] for name in ("grpc", "proxy", "http")}
 
+    @property
+    def shared(self) -> Path:
+        """Where everything lies that servers and nodes share."""
+        return Path(self.environ.get("JOBSPHERE_SHARED_DIR", self.data_dir))
+
+    def blob_names(self, project: str) -> set[str]:
+        """The SHA-256 of all blobs of a project, and the names of the folders that they are in."""
+        if self._service is None:
+            return {path.name for path in (self.shared / "blobs" / project).rglob("*")}
+        keys = [Path(key).parts for key in self._service.objects()]
+        return {name for parts in keys if "blobs" in parts and project in parts for name in parts}
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Send it a signal and wait for its end."""
         assert self.process
@@ -134,7 +173,10 @@ class LiveServer:
         base = {**os.environ, **(environ or {})}
         command = [BIN / "jobsphere", "client-env", "--data-dir", self.data_dir, "--json"]
         command += ["--offline"] if offline else []
-        done = subprocess.run(command, env=base, capture_output=True, text=True, check=True, timeout=HANG_S)
+        known = {name: value for name, value in self.environ.items() if name.startswith("JOBSPHERE_")}
+        done = subprocess.run(
+            command, env={**base, **known}, capture_output=True, text=True, check=True, timeout=HANG_S
+        )
         return Client(json.loads(done.stdout), base)
 
     def end_all(self) -> None:

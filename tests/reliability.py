@@ -31,6 +31,12 @@ TOLD = {
     "SIGSTOP on the supervisor": "nothing: it goes on where it was; a cancel wakes it",
     "server killed under load": "nothing: clients repeat their calls, and read on in their logs where they were",
     "supervisors killed under load": "The job was lost: the supervisor of the job was killed; create it anew",
+    "leading server killed": "nothing: another leads, jobs and logs go on",
+    "server killed through which a client follows a log": "nothing: it reads on at another server, where it was",
+    "leading server stopped for a while": "nothing: another leads; it starts nothing twice when it goes on",
+    "servers killed one after the other": "nothing: another leads, jobs and logs go on",
+    "all connections to the database cut": "nothing: they are made anew",
+    "bucket away": "a call: UNAVAILABLE, the bucket cannot be reached; a job that ends: nothing, its outputs wait",
     "spawner, supervisor, or both killed": "The job was lost: the supervisor of the job was killed; create it anew",
 }
 """What the user is told, by fault."""
@@ -81,6 +87,32 @@ class Load:
         return f"{self.clients} clients", *map(str, (*counts, *ends)), *held
 
 
+@dataclass(frozen=True)
+class Takeover:
+    """How long it took until another server led, in seconds, each time that one was killed at some moment."""
+
+    moment: str
+    seconds: tuple[float, ...]
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        return self.moment, str(len(self.seconds)), f"{min(self.seconds):.1f}", f"{max(self.seconds):.1f}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The main job's acceptance tests at one kind of place."""
+
+    name: str
+    ran: int
+    passed: int
+    failed: int
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        return self.name, *map(str, (self.ran, self.passed, self.failed))
+
+
 @dataclass
 class Fault:
     """One fault in all its cases."""
@@ -109,6 +141,8 @@ LOAD_HEADS = (
     "Memory of the idle server, MiB",
     "Its descriptors",
 )
+TAKEOVER_HEADS = ("The leader is", "Times", "Shortest, s", "Longest, s")
+PLACE_HEADS = ("Database + files + nodes", "Tests", "Passed", "Failed")
 FAULT_HEADS = ("Fault", "Tried", "Survived", "Lost", "What is told")
 
 
@@ -119,6 +153,8 @@ class Findings:
         self.sweeps: dict[str, Sweep] = {}
         self.faults: dict[str, Fault] = {}
         self.loads: list[Load] = []
+        self.takeovers: dict[str, Takeover] = {}
+        self.places: dict[str, Place] = {}
 
     def bore(self, load: Load) -> None:
         """Take in what came of a load."""
@@ -127,6 +163,15 @@ class Findings:
     def swept(self, sweep: Sweep) -> None:
         """Take in a sweep."""
         self.sweeps[sweep.kind] = sweep
+
+    def took(self, moment: str, seconds: float) -> None:
+        """Take in how long nobody led."""
+        known = self.takeovers.get(moment, Takeover(moment, ()))
+        self.takeovers[moment] = Takeover(moment, (*known.seconds, seconds))
+
+    def passed_at(self, place: Place) -> None:
+        """Take in what came of the tests at a place."""
+        self.places[place.name] = place
 
     def cases(self, name: str, tried: int, survived: int) -> None:
         """Take in cases of a fault."""
@@ -148,6 +193,11 @@ class Findings:
             f"{d.descriptors[0]} and {d.descriptors[1]} descriptors"
             for d in self.loads
         ]
+        lines += [
+            f"leader {t.moment}: another led after {', '.join(f'{s:.1f}' for s in t.seconds)} s"
+            for t in self.takeovers.values()
+        ]
+        lines += [f"{p.name}: {p.passed} of {p.ran} tests of the main job passed" for p in self.places.values()]
         if self.faults:
             tried = sum(f.tried for f in self.faults.values())
             survived = sum(f.survived for f in self.faults.values())
@@ -162,6 +212,8 @@ class Findings:
         for name, heads, rows in (
             ("sweep", SWEEP_HEADS, [s.row for s in self.sweeps.values()]),
             ("load", LOAD_HEADS, [d.row for d in self.loads]),
+            ("takeover", TAKEOVER_HEADS, [t.row for t in self.takeovers.values()]),
+            ("places", PLACE_HEADS, [p.row for p in self.places.values()]),
             ("faults", FAULT_HEADS, [f.row for f in self.faults.values()]),
         ):
             begin, end = f"<!-- {name}: written by make soak -->\n", f"<!-- end of {name} -->"

@@ -5,7 +5,7 @@ PATH=$PATH:/usr/sbin
 missing=
 for pair in bwrap:bubblewrap podman:podman runc:runc catatonit:catatonit busybox:busybox-static \
     docker-registry:docker-registry htpasswd:apache2-utils s3fs:s3fs fusermount:fuse chromium:chromium \
-    java:openjdk-17-jre-headless curl:curl redis-server:redis-server \
+    java:openjdk-17-jre-headless curl:curl haproxy:haproxy redis-server:redis-server \
     sbatch:slurm-wlm munged:munge; do
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done

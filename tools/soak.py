@@ -23,15 +23,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.crash.ledger import FOLDER, ROOT, ends_in, state_of
 from tests.live import processes_of
 
-_LOAD, _CRASH = "tests/acceptance/test_load.py", "tests/acceptance/test_crash.py"
+_LOAD, _CRASH, _PLACES = (f"tests/acceptance/test_{name}.py" for name in ("load", "crash", "places"))
 _AT_ONCE = str(min((os.cpu_count() or 1) + 1, 8))
 PARTS = {
     # Alone on its machine, for it measures.
     "load": [_LOAD],
     # Each kind of job is a test with a server of its own.
     "crash": [_CRASH, "--numprocesses", _AT_ONCE, "--dist", "load"],
+    # The main job on every kind of database, store of files, and nodes: runs of pytest, one after the other.
+    "places": [_PLACES],
     "others": [
-        *("tests", "--ignore", _LOAD, "--ignore", _CRASH),
+        *("tests", "--ignore", _LOAD, "--ignore", _CRASH, "--ignore", _PLACES),
         *("--numprocesses", "auto", "--maxprocesses", "8", "--dist", "loadfile"),
     ],
 }

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.live import EXAMPLES, Client, LiveServer, live_server
+from tests.live import EXAMPLES, PLACE, Client, LiveServer, live_server
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with live_server(tmp_path_factory.mktemp("acceptance") / "data") as running:
+    folder = tmp_path_factory.mktemp("acceptance")
+    with live_at(os.environ[PLACE], folder) if PLACE in os.environ else live_server(folder / "data") as running:
         yield running
+
+
+def live_at(place: str, folder: Path) -> AbstractContextManager[LiveServer]:
+    from tests.places import live_place  # what it takes is imported where it is asked for only
+
+    return live_place(place, folder)
 
 
 @pytest.fixture(scope="session")

@@ -284,12 +284,12 @@ def test_deleted_data_is_gone_from_the_disk_and_what_others_use_stays(
 
     api.call(api.jobs.DeleteData, service_pb.DeleteProjectJobDataRequest(job_id=first.id))
 
-    held = {p.name for p in (server.data_dir / "blobs" / project).rglob("*")}
+    held = server.blob_names(project)
     assert file_of("", own).sha256 not in held
     assert file_of("", shared).sha256 in held
     assert api.get(first.id).data_cleared
     assert api.get(first.id).data_size_bytes == 0
-    assert not list(server.data_dir.glob(f"*/{first.id}-1"))
+    assert not list(server.node_dir.glob(f"*/{first.id}-1"))
     assert api.stdout(second.id) == shared
     for call in (
         lambda: api.logs(first.id),
@@ -315,5 +315,9 @@ def test_what_runs_cannot_be_deleted(api: Api, project: str) -> None:
 
 def _jobsphere(server: LiveServer, *args: str) -> str:
     return subprocess.run(
-        [BIN / "jobsphere", *args, "--data-dir", server.data_dir], capture_output=True, text=True, check=True
+        [BIN / "jobsphere", *args, "--data-dir", server.data_dir],
+        env=server.environ,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout

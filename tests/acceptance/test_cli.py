@@ -146,7 +146,7 @@ def test_async_then_attach(server: LiveServer, client: Client, tmp_path: Path) -
     assert set(started) == {"job_id", "operation_id"}
     wait_status(client, started["job_id"], folder, "EXECUTING")
 
-    work = run_dir(server.data_dir, started["job_id"]) / "work"
+    work = run_dir(server.node_dir, started["job_id"]) / "work"
     attached = client.start("project", "job", "attach", "--id", started["job_id"], cwd=folder)
     wait_for(lambda: (work / "started").exists(), "the program has started")
     (work / "go").touch()
@@ -224,7 +224,7 @@ def test_graceful_cancel_saves_outputs(server: LiveServer, client: Client, examp
     folder = example("graceful-shutdown")
     job_id = start_async(client, folder)["job_id"]
     wait_status(client, job_id, folder, "EXECUTING")
-    wait_for(lambda: "training" in log_text(server.data_dir, job_id), "the program has set its trap")
+    wait_for(lambda: "training" in log_text(server.node_dir, job_id), "the program has set its trap")
 
     client.run("project", "job", "cancel", "--id", job_id, "--graceful", cwd=folder)
     wait_status(client, job_id, folder, "CANCELLED")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.acceptance.jobfiles import job_id_in, log_text, sleepers, wait_status, write_script
+from tests.acceptance.jobfiles import job_id_in, log_text, run_dir, sleepers, wait_status, write_script
 from tests.live import Client, LiveServer, wait_for
 
 GRACEFUL = "graceful-shutdown:\n  signal: SIGINT\n  timeout: 1h\n"
@@ -46,15 +46,14 @@ def test_ctrl_c_cancels_at_once(client: Client, tmp_path: Path) -> None:
     assert not sleepers("22345.01")
 
 
-def test_ctrl_c_answered_no_goes_on(client: Client, tmp_path: Path) -> None:
+def test_ctrl_c_answered_no_goes_on(server: LiveServer, client: Client, tmp_path: Path) -> None:
     folder = write_script(tmp_path / "job", "echo up; until [ -e go ]; do sleep 0.1; done; echo finished")
     run = Foreground(client, folder)
     wait_for(lambda: "up" in run.words().partition("executing job")[2], "the program runs")
 
     run.interrupt("n")
     wait_for(lambda: "resuming job" in run.words(), "the client goes on")
-    data = Path(client.exports["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]).parent.parent
-    (data / "attempts" / f"{job_id_in(run.words())}-1" / "work" / "go").touch()
+    (run_dir(server.node_dir, job_id_in(run.words())) / "work" / "go").touch()
 
     assert run.process.wait(120) == 0, run.words()
     assert "finished" in run.words()
@@ -68,7 +67,7 @@ def test_ctrl_c_is_graceful_and_the_second_one_forces(server: LiveServer, client
 
     run.interrupt("y")
     job_id = job_id_in(run.words())
-    wait_for(lambda: "got the signal" in log_text(server.data_dir, job_id), "the program got its signal")
+    wait_for(lambda: "got the signal" in log_text(server.node_dir, job_id), "the program got its signal")
     assert sleepers("22345.02")
     run.interrupt("y", count=2)
 

@@ -32,6 +32,7 @@ async def test_one_holds_it_until_it_gives_it_back(made: Made) -> None:
     one, two = made("one", 60), made("two", 60)
     assert [await one.hold("x"), await two.hold("x"), await one.hold("x")] == [True, False, True]
     assert await two.hold("y")
+    assert [await two.holder("x"), await one.holder("y"), await one.holder("z")] == ["one", "two", ""]
     await two.release("x")  # not its own
     assert not await two.hold("x")
     await one.release("x")
@@ -41,6 +42,9 @@ async def test_one_holds_it_until_it_gives_it_back(made: Made) -> None:
 async def test_one_that_is_gone_loses_it(made: Made) -> None:
     gone, next_ = made("gone", 0), made("next", 60)
     assert await gone.hold("x")
+    async with asyncio.timeout(10):
+        while await gone.holder("x"):
+            pass
     async with asyncio.timeout(10):
         while not await next_.hold("x"):
             pass
@@ -61,4 +65,5 @@ async def test_of_many_at_once_one_gets_it(made: Made) -> None:
 async def test_one_server_by_itself_holds_all() -> None:
     alone = Alone()
     assert await alone.hold("x")
+    assert not await alone.holder("x")
     await alone.release("x")

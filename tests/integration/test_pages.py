@@ -30,7 +30,7 @@ from jobsphere.service.board import Board
 from jobsphere.service.guesses import AT_ONCE
 from jobsphere.store.finding import MemoryJobFinder
 from jobsphere.web.app import build_app, serve
-from jobsphere.web.pages import SESSION, Behind, PagesMount
+from jobsphere.web.pages import SESSION, Behind, Leader, PagesMount
 from jobsphere.web.pages.views.job import clone_request
 from jobsphere.web.pages.visit import VISITOR, local_path
 
@@ -65,6 +65,7 @@ class Site:
     base: str
     session: aiohttp.ClientSession
     audited: list[tuple[str, str, str]] = field(default_factory=list)
+    leads: list[Leader | None] = field(default_factory=lambda: [None])
 
     async def get(self, path: str, token: str = "", **headers: str) -> tuple[int, str, Mapping[str, str]]:
         cookies = f"{SESSION}={token}; {VISITOR}=v" if token else f"{VISITOR}=v"
@@ -108,19 +109,23 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
             return noting()
 
+        async def leader() -> Leader | None:
+            return leads[-1]
+
+        leads: list[Leader | None] = [None]
         memory = world.store._inner
         board = Board(world.store, MemoryJobFinder(memory), world.access, world.accounts, world.types)
         behind = Behind(
             running.server._services.identity, board, world.logs, world.communities,
             world.secrets, world.image_resources, world.datasets, world.connectors, world.sparks,
             Audit(running.audit, world.clock), call, audit, lambda: [Built()], 50 * GIB, lambda: [Pulled()], 60 * GIB,
-            b"s" * 32, True,
+            leader, b"s" * 32, True,
         )  # fmt: skip
         listening = socket.create_server(("127.0.0.1", 0))
         app = build_app(None, None, lambda: True, parts=[PagesMount(behind)])  # type: ignore[arg-type]
         runner = await serve(app, listening)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            yield Site(running, f"http://127.0.0.1:{listening.getsockname()[1]}", session, audited)
+            yield Site(running, f"http://127.0.0.1:{listening.getsockname()[1]}", session, audited, leads)
         await runner.cleanup()
 
 
@@ -215,6 +220,20 @@ async def test_the_queue_names_only_what_the_visitor_may_see(site: Site) -> None
     _, page, _ = await site.get("/queue?part=1", site.caller("viewer", member=False))
     assert job.id not in page
     assert "a job of another project" in page
+
+
+async def test_the_queue_tells_the_operator_who_leads(site: Site) -> None:
+    for leader, said in (
+        (None, ()),
+        (Leader("b1:/srv/<one>", True), ("b1:/srv/&lt;one&gt;</b> leads: this one",)),
+        (Leader("b2:/srv/two", False), ("b2:/srv/two</b> leads.",)),
+        (Leader("", False), ("No server leads",)),
+    ):
+        site.leads[:] = [leader]
+        _, page, _ = await site.get("/queue?part=1", site.rpcs.operator)
+        assert all(words in page for words in said)
+        assert ("leads" in page) == bool(said)
+        assert "leads" not in (await site.get("/queue?part=1", site.caller("admin")))[1]
 
 
 async def test_a_secret_goes_in_and_never_comes_out(site: Site) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.reliability import PAGE, Findings, Load, Sweep, rows_of
+from tests.reliability import PAGE, Findings, Load, Place, Sweep, rows_of
 
 EMPTY = """Words.
 <!-- sweep: written by make soak -->
 <!-- end of sweep -->
 <!-- load: written by make soak -->
 <!-- end of load -->
+<!-- takeover: written by make soak -->
+<!-- end of takeover -->
+<!-- places: written by make soak -->
+<!-- end of places -->
 <!-- faults: written by make soak -->
 <!-- end of faults -->
 More words.
@@ -28,6 +32,9 @@ def test_rows_are_written_anew_and_summed_up(tmp_path: Path) -> None:
     other = Findings()
     other.swept(Sweep("fork", 8, 8, 5, 2))
     other.bore(Load(10, 6, 700, 60, 2, 20, 40, 10, 9, (90, 99), (25, 24)))
+    other.took("killed while jobs run", 4.24)
+    other.took("killed while jobs run", 5.66)
+    other.passed_at(Place("sqlite+s3+ray", 40, 39, 1))
     other.write(page)
     lines = page.read_text().splitlines()
     assert (lines[0], lines[-1]) == ("Words.", "More words.")
@@ -35,10 +42,13 @@ def test_rows_are_written_anew_and_summed_up(tmp_path: Path) -> None:
     assert "| fork | 8 | 8 | 5 | 2 | 1 |" in lines
     assert "| **All** | **18** | **18** | **14** | **3** | **1** |" in lines
     assert "| 10 clients | 6 | 700 | 60 | 2 | 20 | 40 | 10 | 9 | 1 | 90 → 99 | 25 → 24 |" in lines
+    assert "| sqlite+s3+ray | 40 | 39 | 1 |" in lines
+    assert "| killed while jobs run | 2 | 4.2 | 5.7 |" in lines
     assert sum("corrupted blob" in line for line in lines) == 1
 
 
 def test_the_page_says_that_nothing_was_lost() -> None:
-    parts = (part.partition("<!-- end")[0] for part in PAGE.read_text().split("written by make soak -->\n")[1:])
-    for part, column in zip(parts, (-1, 9, 3), strict=True):
+    text = PAGE.read_text()
+    for name, column in (("sweep", -1), ("load", 9), ("places", 3), ("faults", 3)):
+        part = text.partition(f"<!-- {name}: written by make soak -->\n")[2].partition("<!-- end")[0]
         assert {row[column] for row in rows_of(part)} <= {"0"}

@@ -119,7 +119,7 @@ def test_a_flood_has_the_time_to_be_printed(reading: Reading) -> None:
     reader = reading.readers.enter(reading.job.id)
     reading.readers.took(reader, chunk(200_000))
     reading.readers.leave(reader)
-    reading.seconds += 5
+    reading.seconds += 11
     assert reading.pending()
     reading.seconds += 3
     assert not reading.pending()
@@ -192,7 +192,7 @@ def test_a_reader_at_another_server_is_waited_for(reading: Reading) -> None:
     there.took(reader, chunk(200_000))
     there.leave(reader)
     pass_on("there")
-    reading.seconds += 5
+    reading.seconds += 11
     assert reading.pending()  # it is being printed
     reading.seconds += 3
     assert not reading.pending()

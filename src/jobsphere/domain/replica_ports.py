@@ -45,6 +45,14 @@ class Leases(Protocol):
         """
         ...
 
+    async def holder(self, name: str) -> str:
+        """Who holds the lease now, by the name that it gave itself; empty if nobody does.
+
+        Raises:
+            UnavailableError: it cannot be known now.
+        """
+        ...
+
     async def release(self, name: str) -> None:
         """Give the lease back, so that another need not wait for its end. Nothing if it is not held."""
         ...
@@ -67,6 +75,10 @@ class Alone:
     async def hold(self, name: str) -> bool:  # noqa: ARG002
         """It is always this one's turn."""
         return True
+
+    async def holder(self, name: str) -> str:  # noqa: ARG002
+        """There is no other who would ask."""
+        return ""
 
     async def release(self, name: str) -> None:
         """Nobody waits for it."""

@@ -36,6 +36,11 @@ class SqlLeases:
 
         return await self._database.write(work)
 
+    async def holder(self, name: str) -> str:
+        """See the port."""
+        row = await self._database.one(sql.LEASE_HOLDER, name)
+        return row[0] if row else ""
+
     async def release(self, name: str) -> None:
         """See the port."""
 

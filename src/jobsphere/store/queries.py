@@ -84,6 +84,9 @@ ADD_LEASE = Query(
     unless_there=True,
     values={"name": bindparam("name"), "holder": bindparam("holder"), "expires_at": _UNTIL},
 )
+LEASE_HOLDER = Query(
+    select(leases.c.holder).where(leases.c.name == bindparam("name"), leases.c.expires_at >= now_micros())
+)
 RELEASE_LEASE = Query(delete(leases).where(_MY_LEASE))
 
 # Reads. None has a limit of its own: see :class:`jobsphere.store.query.Query` for those of which not all are wanted.

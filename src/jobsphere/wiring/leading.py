@@ -18,6 +18,7 @@ from jobsphere.engine.leading import Leading
 from jobsphere.engine.upkeep import keep_up
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.store.leases import LIFE_S
+from jobsphere.web.pages import Leader
 from jobsphere.wiring.adapters import Adapters
 from jobsphere.wiring.blobs import SWEEP_S
 from jobsphere.wiring.ray import ray_nodes_kept
@@ -49,6 +50,13 @@ class Turn:
     def shared(self) -> bool:
         """Whether other servers may lead."""
         return self._leading is not None
+
+    async def leader(self) -> Leader | None:
+        """Who leads now; None for a server that has no others beside it."""
+        if self._leading is None:
+            return None
+        server, _, _ = (await self._adapters.store.leases.holder(_LEASE)).rpartition(":")  # without its id
+        return Leader(server, self._leading.leads)
 
     async def take(self, cases: UseCases) -> None:
         """Lead from now on, or as soon as no other server does.

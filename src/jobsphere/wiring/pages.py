@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from jobsphere.service.resources import Backing
 from jobsphere.service.secrets import Secrets
 from jobsphere.service.sparks import Sparks
 from jobsphere.store.finding import SqlJobFinder
-from jobsphere.web.pages import Behind, PagesMount
+from jobsphere.web.pages import Behind, Leader, PagesMount
 from jobsphere.wiring.adapters import Adapters
 from jobsphere.wiring.desk import audited
 from jobsphere.wiring.usecases import UseCases
@@ -34,6 +34,7 @@ def pages_of(
     adapters: Adapters,
     cases: UseCases,
     registrar: Registrar,
+    leader: Callable[[], Awaitable[Leader | None]],
 ) -> PagesMount:
     """The pages over a server's use cases; what they change goes through the handlers of ``registrar``."""
     store, desk, services, keys = adapters.store, cases.desk, cases.services, adapters.keys
@@ -69,6 +70,7 @@ def pages_of(
             int(settings.environment_cache_gb * GIB),
             lambda: pulled_images(data_dir),
             int(settings.image_cache_gb * GIB),
+            leader,
             hmac.new(adapters.key, b"pages", hashlib.sha256).digest(),
             settings.tokens_required,
         )

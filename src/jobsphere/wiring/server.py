@@ -30,7 +30,7 @@ from jobsphere.serverfile import ServerInfo, only_server, publish
 from jobsphere.service.jobs import Jobs
 from jobsphere.web.app import build_app, serve
 from jobsphere.web.metrics import MetricsMount
-from jobsphere.web.pages import token_of
+from jobsphere.web.pages import Leader, token_of
 from jobsphere.wiring.adapters import Adapters, open_adapters
 from jobsphere.wiring.desk import local_subject
 from jobsphere.wiring.environments import keep_environments, keep_images
@@ -72,6 +72,9 @@ class Server:
     def leads(self) -> bool:
         """Whether this is the one server of its database that moves jobs on."""
         return self._turn is not None and self._turn.leads()
+
+    async def _leader(self) -> Leader | None:
+        return await self._turn.leader() if self._turn is not None else None
 
     async def __aenter__(self) -> Server:
         """Start: adapters first, then the engine, then what clients can reach."""
@@ -169,7 +172,7 @@ class Server:
     def _app(self, data_dir: Path, adapters: Adapters, cases: UseCases, registrar: Registrar) -> Application:
         settings, services, meter = self._settings, cases.services, adapters.meter
         rest = RestMount(registrar, RestSettings(cases.changes.wait, token_of, settings.tokens_required))
-        pages = pages_of(settings, data_dir, adapters, cases, registrar)
+        pages = pages_of(settings, data_dir, adapters, cases, registrar, self._leader)
         metrics = MetricsMount(
             lambda: meter.exposition(_gauges(cases.engine, adapters.nodes, data_dir, leads=self.leads)),
             CONTENT_TYPE,

@@ -107,9 +107,21 @@ Audited = Callable[[Subject, str, Sequence[tuple[str, str]], str], AbstractAsync
 """Writes what is done meanwhile to the audit log: who, the action, the ids, where from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Which of several servers leads, as HOST:DATA_DIR (empty: none at the moment); whether it is this one."""
+
+    server: str
+    here: bool
+
+
 @dataclass(frozen=True)
 class Behind:
-    """What the pages stand on. ``secret``: what forms are signed with; ``tokens_required``: whether people sign in."""
+    """What the pages stand on.
+
+    ``leader``: who of several servers leads; None of it: there are no several. ``secret``: what forms are signed with;
+    ``tokens_required``: whether people sign in.
+    """
 
     identity: Identity
     board: Board
@@ -127,6 +139,7 @@ class Behind:
     environment_budget_bytes: int
     pulled_images: Callable[[], Sequence[PulledImage]]
     image_budget_bytes: int
+    leader: Callable[[], Awaitable[Leader | None]]
     secret: bytes = field(repr=False)
     tokens_required: bool
 

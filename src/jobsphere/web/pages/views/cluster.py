@@ -19,7 +19,8 @@ async def queue(visit: Visit) -> web.Response:
     """Who runs with what, who waits for what, and what is free."""
     template = "_queue.html" if visit.asked("part") else "queue.html"
     board = visit.behind.board
-    return visit.page(template, queue=await board.queue(visit.who), types=board.types(), wide=True)
+    leader = await visit.behind.leader() if visit.who.operator else None
+    return visit.page(template, queue=await board.queue(visit.who), types=board.types(), leader=leader, wide=True)
 
 
 async def environments(visit: Visit) -> web.Response:
