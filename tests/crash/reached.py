@@ -16,6 +16,5 @@ ELSEWHERE = {
     Point.ATTEMPT_RESERVE: "a full disk",
     Point.BLOB_KEPT: "a blob that a new job names in the moment in which another's data goes",
     Point.BLOB_SET_ASIDE: "a damaged blob",
-    Point.TREE_FLATTENED: "trees deeper than a path",
     Point.PORTABLE_MADE: "environments in images",
 }
