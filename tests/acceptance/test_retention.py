@@ -7,9 +7,12 @@ an environment, and those of a project a dataset.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from tests.commands import jobsphere
 from tests.crash.place import Place
 from tests.grpc_client import Api
 from tests.integration.bench import Index, serving
-from tests.live import wait_for
+from tests.live import live_server, wait_for
 
 SHARED = os.urandom(100_000)
 OUT = [pb.FileDesc(path="out.txt"), pb.FileDesc(path="own.txt")]
@@ -178,3 +181,71 @@ def test_what_goes_takes_nothing_along_that_others_need(jobs: Jobs, tmp_path: Pa
         wait_for(lambda p=project: not [*place.data_dir.glob(f"blobs/{p}/??/*")], "no blob is left")
     place.check_settled(f"{created}-1")
     assert os.listdir(place.data_dir / "ended") == []
+
+
+LATER = """import sys
+from datetime import timedelta
+from jobsphere.system import SystemClock
+real = SystemClock.now
+SystemClock.now = lambda self: real(self) + timedelta(days=10)
+from jobsphere.cli.main import app
+app(sys.argv[1:])
+"""
+"""The command ``jobsphere`` ten days from now."""
+
+
+@contextmanager
+def server_in_ten_days(data: Path, days: str = "") -> Generator[None]:
+    ports = [word for name in ("grpc", "proxy", "http") for word in (f"--{name}-port", "0")]
+    command = [sys.executable, "-c", LATER, "up", "--data-dir", str(data), *ports]
+    environ = {**os.environ, **({"JOBSPHERE_DATASET_DAYS": days} if days else {})}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            assert "ready" in process.stdout.readline()
+            yield
+        finally:
+            process.terminate()
+
+
+def test_a_dataset_goes_when_it_was_unused_for_as_long_as_is_set_and_by_default_never(tmp_path: Path) -> None:
+    with live_server(tmp_path / "data") as server:
+        folder = tmp_path / "d"
+        folder.mkdir()
+        (folder / "f.txt").write_text("data\n")
+        unused, used = [jobsphere(server.data_dir, "dataset", "create", n, str(folder)).strip() for n in ("a", "b")]
+        api, project = Api.of(server), server.client().project
+        job_id = api.create(project, f"cat ${{{used}}}/f.txt", dataset_ids=[used])
+        api.execute(job_id)
+        assert api.wait(job_id).status == pb.SUCCESS
+        waiting = api.create(project, f"cat ${{{used}}}/f.txt", dataset_ids=[used])
+        ttl = Duration(seconds=90 * 86400)
+        api.call(api.jobs.SetDataTtl, service_pb.SetProjectJobDataTtlRequest(job_id=waiting, ttl=ttl))
+        api.close()
+        server.stop()
+
+        def listed() -> set[str]:
+            return {str(found["id"]) for found in json.loads(jobsphere(server.data_dir, "dataset", "list", "--json"))}
+
+        data = server.data_dir
+        looked_at = data / "datasets" / project / used
+        for days in ("", "11"):
+            os.utime(looked_at, (0, 0))
+            with server_in_ten_days(data, days):
+                if days:  # the datasets are looked at in the order in which they were made
+                    wait_for(lambda: looked_at.stat().st_mtime > 0, "that a job refers to it is noted")
+            assert listed() == {used, unused}
+        with server_in_ten_days(data, "9"):
+            wait_for(lambda: listed() == {used}, "the one that no job refers to goes")
+        assert {path.name for path in data.glob("datasets/*/*")} == {used}
+        (row,) = [
+            r for r in json.loads(jobsphere(data, "audit", "--json")) if r["action"] == "jobsphere dataset expiry"
+        ]
+        assert (row["subject_name"], row["project_id"]) == ("server", project)
+        assert f"dataset_id={unused}" in row["target"]
+        server.start()
+        api = Api.of(server)
+        api.execute(waiting)
+        assert api.wait(waiting).status == pb.SUCCESS
+        assert api.stdout(waiting) == b"data\n"
+        api.close()
