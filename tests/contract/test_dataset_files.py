@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import shutil
@@ -202,6 +203,18 @@ async def test_a_project_that_is_gone_leaves_nothing(files: LocalDatasets, sourc
         await files.drop(P)
     assert os.listdir(files.folder(P, "d1").parent.parent) == []
     assert await files.projects() == []
+
+
+async def test_a_disk_without_room_is_told_as_such(
+    files: LocalDatasets, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("jobsphere.blob.datasets.open_lock", full)
+    with pytest.raises(ResourceExhaustedError, match="No space left"):
+        await files.adopt(P, "d1", source)
+    assert source.exists()
 
 
 async def test_the_last_use_is_noted(files: LocalDatasets, source: Path) -> None:

@@ -83,8 +83,9 @@ class LocalDatasets:
     @asynccontextmanager
     async def making(self, project_id: str) -> AsyncGenerator[None]:
         """See the port."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = open_lock(self._lock(project_id))
+        with _told():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = open_lock(self._lock(project_id))
         try:
             while not lock_is_free(fd, fcntl.LOCK_SH):  # noqa: ASYNC110 - another process's, maybe
                 await asyncio.sleep(_POLL_S)
@@ -186,7 +187,8 @@ class LocalDatasets:
                 _remove_tree(folder)
 
     def _drop(self, project_id: str) -> None:
-        _remove_tree(self._root / project_id)
+        with suppress(OSError):  # somebody else may be at it; what stays is found by the next sweep
+            _remove_tree(self._root / project_id)
         self._lock(project_id).unlink(missing_ok=True)
 
     def _project(self, project_id: str) -> Path:
