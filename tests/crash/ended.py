@@ -19,7 +19,18 @@ from yandex.cloud.datasphere.v2.project_service_pb2 import (
 from yandex.cloud.datasphere.v2.project_service_pb2_grpc import ProjectServiceStub
 
 from jobsphere.blob.project_disk import ProjectDisk
-from tests.crash.kinds import SCRIPT, TRAP, DatasetKind, ImageKind, Kind, PulledKind, UvKind, done_operation
+from tests.crash.kinds import (
+    SCRIPT,
+    TRAP,
+    BuiltInsideKind,
+    DamagedKind,
+    DatasetKind,
+    ImageKind,
+    Kind,
+    PulledKind,
+    UvKind,
+    done_operation,
+)
 from tests.crash.place import Place
 from tests.grpc_client import Api
 from tests.integration.bench import Index
@@ -188,7 +199,9 @@ def kinds(index: Index, podman: Podman | None, registry: Registry | None) -> Ite
     """All of them; those in images only where there is a container engine."""
     yield Kind("plain")
     yield UvKind(index)
+    yield DamagedKind("damaged input")
     if podman is not None and registry is not None:
+        yield BuiltInsideKind(index, podman)
         yield ImageKind(podman.containers)
         yield PulledKind(podman, registry)
         yield EvictedKind(PulledKind(podman, registry), "images", lambda place: pulled(place, podman, registry))

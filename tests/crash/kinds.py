@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from tests.crash.place import Place
 from tests.grpc_client import TERMINAL, Api
 from tests.integration.bench import Index
 from tests.integration.containers import PASSWORD, TINY, USER, Podman, Registry
+from tests.integration.containers import PYTHON as PYTHON_IMAGE
 from tests.live import wait_for
 
 STARTS = "starts.txt"
@@ -192,6 +195,57 @@ class UvKind(Kind):
         )
         env = pb.Environment(vars={"TOKEN": token}, python_env=python)
         return {"output_files": self.outputs, "env": env}
+
+
+class BuiltInsideKind(UvKind):
+    """Its environment is built in its image, by a copy of the installer that is made for it."""
+
+    def __init__(self, index: Index, podman: Podman) -> None:
+        super().__init__(index)
+        self.name = "environment in an image"
+        self._podman = podman
+
+    def prepare(self, place: Place, api: Api, project: str, token: str) -> str:
+        if not self._podman("images", "--quiet", PYTHON_IMAGE):
+            self._podman.make_glibc(PYTHON_IMAGE, python="usr/local")
+        shutil.rmtree(place.data_dir / "cache" / "portable", ignore_errors=True)
+        return ""
+
+    def parameters(self, place: Place, token: str) -> dict[str, Any]:
+        found = super().parameters(place, token)
+        found["env"].docker_image_spec.image_url = PYTHON_IMAGE
+        return found
+
+    def check_products(self, place: Place, job: pb.Job, token: str) -> None:
+        assert self._podman.containers() == []
+        if job.status == pb.SUCCESS:  # what a killed supervisor has left is written over by the next
+            assert "draft" not in os.listdir(place.data_dir / "cache" / "portable")
+
+
+class DamagedKind(Kind):
+    """One of its inputs has been damaged on the disk."""
+
+    def drive(self, place: Place, api: Api, project: str, token: str, prepared: str) -> tuple[str, bytes]:
+        job_id = self.create(place, api, project, token)
+        (file,) = api.get(job_id).job_parameters.input_files
+        (blob,) = place.data_dir.glob(f"blobs/{project}/??/{file.sha256}")
+        blob.chmod(0o644)
+        blob.write_bytes(b"?" + blob.read_bytes()[1:])
+        self._aside = place.data_dir / "blobs" / ".corrupted" / f"{project}-{file.sha256}"
+        return job_id, self._run(api, job_id)
+
+    def check(self, place: Place, api: Api, job_id: str, seen: bytes, token: str, role: str, fault: str = "") -> str:
+        job, operation = api.get(job_id), done_operation(api, job_id)
+        assert (job.status, seen) == (pb.ERROR, b"")
+        assert operation.error.message.endswith(job.status_details)
+        assert not [*place.data_dir.glob(f"blobs/*/??/{self._aside.name[21:]}")] or role == "supervisor"
+        if self._aside.exists():
+            self._aside.unlink()
+        elif role == "supervisor":  # killed before: the next job that needs it finds it
+            return "lost, and told so"
+        told = "'job.sh' is corrupted; create the job again to upload it" in job.status_details
+        assert told or role == "supervisor", job.status_details
+        return "as undisturbed" if told else "lost, and told so"
 
 
 class ImageKind(Kind):

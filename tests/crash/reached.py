@@ -15,6 +15,4 @@ ELSEWHERE = {
     Point.DISK_FILE: "the disk of a project, by a command",
     Point.ATTEMPT_RESERVE: "a full disk",
     Point.BLOB_KEPT: "a blob that a new job names in the moment in which another's data goes",
-    Point.BLOB_SET_ASIDE: "a damaged blob",
-    Point.PORTABLE_MADE: "environments in images",
 }
