@@ -13,6 +13,5 @@ ELSEWHERE = {
     Point.OBJECT_PUT: "blobs in a bucket",
     Point.OBJECT_DELETED: "blobs in a bucket",
     Point.DISK_FILE: "the disk of a project, by a command",
-    Point.ATTEMPT_RESERVE: "a full disk",
     Point.BLOB_KEPT: "a blob that a new job names in the moment in which another's data goes",
 }
