@@ -192,9 +192,9 @@ def main() -> None:
 
             found.append(measure(size, tell, window_s, database))
         console.print(", ".join(f"{name} {value:.4g}" for name, value in asdict(found[-1]).items()))
+        if asked.keep:
+            asked.keep.write_text(json.dumps([asdict(measured) for measured in found], indent=1) + "\n")
     console.print(_table(found))
-    if asked.keep:
-        asked.keep.write_text(json.dumps([asdict(measured) for measured in found], indent=1) + "\n")
 
 
 def _arguments() -> argparse.ArgumentParser:
