@@ -112,12 +112,12 @@ async def _measure(size: Size, data: Path, tell: Tell, window_s: float, database
         await sim.fill(tell)
         begin = time.perf_counter()
         await sim.engine.start()
-        every_s = LIGHT_EVERY_S if size.jobs else IDLE_EVERY_S
-        calls = asyncio.create_task(sim.submit_steadily(LIGHT, every_s))
         while not sim.settled:
             tell("taken up", sim.engine.waiting + sim.watch.all_started, size.jobs)
             await asyncio.sleep(_LOOK_S)
         taken_up_s = time.perf_counter() - begin
+        every_s = LIGHT_EVERY_S if size.jobs else IDLE_EVERY_S
+        calls = asyncio.create_task(sim.submit_steadily(LIGHT, every_s))
         measured = await _window(sim, taken_up_s, window_s, tell)
         calls.cancel()
         with suppress(asyncio.CancelledError):
