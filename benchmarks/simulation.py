@@ -145,10 +145,9 @@ class Simulation:
 
     @property
     def settled(self) -> bool:
-        """Whether all who waited at the beginning are taken up, and all who were given a place have been started."""
-        running = self.watch.all_started - self.watch.all_ended
+        """Whether all who waited at the beginning are taken up, and as many have been started as there are places."""
         known = self.engine.waiting + self.watch.all_started
-        return known >= self.size.jobs and running >= self.engine.running * _SETTLED
+        return known >= self.size.jobs and self.watch.all_started >= min(self.size.at_once, self.size.jobs) * _SETTLED
 
     @property
     def dispatcher(self) -> TimedDispatcher:
