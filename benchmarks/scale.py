@@ -199,7 +199,7 @@ def main() -> None:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("--whole", action="store_true", help="go on to 1,000 nodes and 1,000,000 jobs (half an hour)")
+    parser.add_argument("--whole", action="store_true", help="go on to 1,000 nodes and 1,000,000 jobs (it takes long)")
     parser.add_argument("--postgres", action="store_true", help="in PostgreSQL instead of SQLite")
     parser.add_argument("--nodes", type=int, help="one size only: so many nodes")
     parser.add_argument("--jobs", type=int, default=20_000, help="so many jobs that wait at the beginning")
