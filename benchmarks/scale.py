@@ -112,12 +112,12 @@ async def _measure(size: Size, data: Path, tell: Tell, window_s: float, database
         await sim.fill(tell)
         begin = time.perf_counter()
         await sim.engine.start()
-        every_s = LIGHT_EVERY_S if size.jobs else IDLE_EVERY_S
-        calls = asyncio.create_task(sim.submit_steadily(LIGHT, every_s))
         while not sim.settled:
             tell("taken up", sim.engine.waiting + sim.watch.all_started, size.jobs)
             await asyncio.sleep(_LOOK_S)
         taken_up_s = time.perf_counter() - begin
+        every_s = LIGHT_EVERY_S if size.jobs else IDLE_EVERY_S
+        calls = asyncio.create_task(sim.submit_steadily(LIGHT, every_s))
         measured = await _window(sim, taken_up_s, window_s, tell)
         calls.cancel()
         with suppress(asyncio.CancelledError):
@@ -192,14 +192,14 @@ def main() -> None:
 
             found.append(measure(size, tell, window_s, database))
         console.print(", ".join(f"{name} {value:.4g}" for name, value in asdict(found[-1]).items()))
+        if asked.keep:
+            asked.keep.write_text(json.dumps([asdict(measured) for measured in found], indent=1) + "\n")
     console.print(_table(found))
-    if asked.keep:
-        asked.keep.write_text(json.dumps([asdict(measured) for measured in found], indent=1) + "\n")
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("--whole", action="store_true", help="go on to 1,000 nodes and 1,000,000 jobs (half an hour)")
+    parser.add_argument("--whole", action="store_true", help="go on to 1,000 nodes and 1,000,000 jobs (it takes long)")
     parser.add_argument("--postgres", action="store_true", help="in PostgreSQL instead of SQLite")
     parser.add_argument("--nodes", type=int, help="one size only: so many nodes")
     parser.add_argument("--jobs", type=int, default=20_000, help="so many jobs that wait at the beginning")

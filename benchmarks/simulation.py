@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -35,8 +36,11 @@ from jobsphere.domain.tracing import UNTRACED
 from jobsphere.engine.engine import Engine
 from jobsphere.machine import cluster_types_of
 from jobsphere.metrics import Metrics
+from jobsphere.store import statements as sql
 from jobsphere.store.connection import connect_reader, connect_writer
+from jobsphere.store.database import ChangeEach, Steps
 from jobsphere.store.jobs import SqlJobStore
+from jobsphere.store.records import Row, Value, job_row, operation_row
 from jobsphere.store.schema import ensure_schema
 from jobsphere.store.sqlite_database import SqliteDatabase
 from jobsphere.store.writer import GroupWriter
@@ -55,7 +59,8 @@ _CPUS_A_JOB = sum(TYPES[name][0] * share for name, share in _MIX.items()) / sum(
 _QUEUES = (1, 2, 3, 4)
 """How the waiting jobs are spread over the heavy projects."""
 LIGHT = "light"
-_GROUP = 500
+_GROUP = 10_000
+_JOB_ID, _OPERATION_ID = "j" * 20, "o" * 20
 _SETTLED = 0.95
 _WHO = Subject("bench", "bench", operator=True)
 Tell = Callable[[str, int, int], None]
@@ -124,6 +129,7 @@ class Simulation:
     """What :func:`simulation` gives."""
 
     size: Size
+    database: CountedDatabase
     store: SqlJobStore
     cases: UseCases
     nodes: SimulatedNodes
@@ -139,24 +145,28 @@ class Simulation:
 
     @property
     def settled(self) -> bool:
-        """Whether all who waited at the beginning are taken up, and all who were given a place have been started."""
-        running = self.watch.all_started - self.watch.all_ended
+        """Whether all who waited at the beginning are taken up, and as many have been started as there are places."""
         known = self.engine.waiting + self.watch.all_started
-        return known >= self.size.jobs and running >= self.engine.running * _SETTLED
+        return known >= self.size.jobs and self.watch.all_started >= min(self.size.at_once, self.size.jobs) * _SETTLED
 
     @property
     def dispatcher(self) -> TimedDispatcher:
         return TimedDispatcher.last
 
     async def fill(self, tell: Tell) -> None:
-        """Store the waiting jobs as their Execute left them, those of all projects mixed."""
+        """Store the waiting jobs as their Execute left them, those of all projects mixed.
+
+        Their rows go by the store's statements, many in one write, and are made of one of each kind in each project.
+        """
         rng, ids = random.Random(SEED), RandomIds()
         heavy = [project_id for name, project_id in self.projects.items() if name != LIGHT]
+        models = {(project, kind): _waiting_rows(project, kind) for project in heavy for kind in _MIX}
         of = rng.choices(heavy, _QUEUES, k=self.size.jobs)
         kinds = rng.choices([*_MIX], [*_MIX.values()], k=self.size.jobs)
         for begin in range(0, self.size.jobs, _GROUP):
-            pairs = zip(of[begin : begin + _GROUP], kinds[begin : begin + _GROUP], strict=True)
-            await asyncio.gather(*(self._store_waiting(ids, project, kind) for project, kind in pairs))
+            chosen = zip(of[begin : begin + _GROUP], kinds[begin : begin + _GROUP], strict=True)
+            pairs = [_renamed(*models[of_kind], ids) for of_kind in chosen]
+            await self.database.write(partial(_added, pairs))
             tell("stored", begin, self.size.jobs)
 
     async def submit(self, project: str, kind: str = "small") -> None:
@@ -177,12 +187,32 @@ class Simulation:
                 due += every_s
                 await asyncio.sleep(due - loop.time())
 
-    async def _store_waiting(self, ids: RandomIds, project_id: str, kind: str) -> None:
-        now, job_id, operation_id = datetime.now(UTC), ids.new(), ids.new()
-        job = Job(job_id, project_id, _WHO.id, now, a_spec(kind), name="a job", config="cmd: python train.py\n" * 10)
-        waiting, _ = decide(job, Execute(operation_id), now)
-        operation = Operation(operation_id, OperationKind.EXECUTE, project_id, job_id, now, _WHO.id)
-        await self.store.add_job(waiting, operation)
+
+def _waiting_rows(project_id: str, kind: str) -> tuple[Row, Row]:
+    """The rows of a job that waits, and of the operation of its Execute."""
+    now = datetime.now(UTC)
+    job = Job(_JOB_ID, project_id, _WHO.id, now, a_spec(kind), name="a job", config="cmd: python train.py\n" * 10)
+    waiting, _ = decide(job, Execute(_OPERATION_ID), now)
+    operation = Operation(_OPERATION_ID, OperationKind.EXECUTE, project_id, _JOB_ID, now, _WHO.id)
+    return job_row(waiting, encode_job(waiting)), operation_row(operation)
+
+
+def _renamed(job: Row, operation: Row, ids: RandomIds) -> tuple[Row, Row]:
+    """The same with ids of their own, which are as long."""
+    job_id, operation_id = ids.new(), ids.new()
+
+    def named(body: Value) -> bytes:
+        assert isinstance(body, bytes)
+        return body.replace(_JOB_ID.encode(), job_id.encode()).replace(_OPERATION_ID.encode(), operation_id.encode())
+
+    bodies = {"view": named(job["view"]), "record": named(job["record"])}
+    own = job | {"id": job_id, "operation_id": operation_id, **bodies}
+    return own, operation | {"id": operation_id, "job_id": job_id}
+
+
+def _added(pairs: Sequence[tuple[Row, Row]]) -> Steps[None]:
+    yield ChangeEach(sql.ADD_JOB, [job for job, _ in pairs])
+    yield ChangeEach(sql.ADD_OPERATION, [operation for _, operation in pairs])
 
 
 def a_spec(kind: str) -> JobSpec:
@@ -207,7 +237,7 @@ async def simulation(size: Size, data: Path, database: Sequence[str] = ()) -> As
     settings = Settings(data_dir=data, sandbox="none", container_engine="none", instance_types=kinds)
     data.mkdir(parents=True)
     counts, watch, clock = Counts(), Watch(), SystemClock()
-    store, bytes_written = await _open_store(data, counts, database)
+    store, counted, bytes_written = await _open_store(data, counts, database)
     nodes = SimulatedNodes(size.nodes, durations(SEED, size.at_once / size.rate), watch, clock.now)
     key = secret_key(settings.shared)
     adapters = Adapters(
@@ -221,7 +251,7 @@ async def simulation(size: Size, data: Path, database: Sequence[str] = ()) -> As
     projects = {name: await _project(cases, name) for name in (*(f"heavy-{n}" for n in _QUEUES), LIGHT)}
     watch.project_names = {project_id: name for name, project_id in projects.items()}
     try:
-        yield Simulation(size, store, cases, nodes, watch, counts, projects, bytes_written)
+        yield Simulation(size, counted, store, cases, nodes, watch, counts, projects, bytes_written)
     finally:
         nodes.stop()
         await cases.engine.stop()
@@ -236,7 +266,7 @@ async def _project(cases: UseCases, name: str) -> str:
 
 async def _open_store(
     data: Path, counts: Counts, database: Sequence[str]
-) -> tuple[SqlJobStore, Callable[[], Awaitable[int]]]:
+) -> tuple[SqlJobStore, CountedDatabase, Callable[[], Awaitable[int]]]:
     meter = CommitMeter(counts)
     if not database:
         path = data / "jobsphere.db"
@@ -247,7 +277,8 @@ async def _open_store(
         async def written() -> int:
             return written_bytes()
 
-        return SqlJobStore(CountedDatabase(real, counts), encode_job), written
+        counted = CountedDatabase(real, counts)
+        return SqlJobStore(counted, encode_job), counted, written
     from benchmarks.simulation_postgres import open_postgres
 
     return await open_postgres(database, counts, meter)

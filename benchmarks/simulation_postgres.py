@@ -17,17 +17,17 @@ from jobsphere.store.postgres_schema import ensure_schema
 
 async def open_postgres(
     database: Sequence[str], counts: Counts, meter: CommitMeter
-) -> tuple[SqlJobStore, Callable[[], Awaitable[int]]]:
+) -> tuple[SqlJobStore, CountedDatabase, Callable[[], Awaitable[int]]]:
     """The store, and how many bytes of log the database has written by now."""
     url, password = database
     address = Address(url, password)
     await ensure_schema(address)
     pool = await pool_of(address, CONNECTIONS)
-    counted = cast("Any", CountedDatabase(PostgresDatabase(pool, meter), counts))
+    counted = CountedDatabase(PostgresDatabase(pool, meter), counts)
     hints = PostgresHints(lambda: connect(address), counted.notify)
 
     async def written() -> int:
         async with pool.acquire() as connection:
             return await connection.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
 
-    return PostgresJobStore(counted, hints, "simulation", encode_job, meter), written
+    return PostgresJobStore(cast("Any", counted), hints, "simulation", encode_job, meter), counted, written
