@@ -24,6 +24,7 @@ EXPERIMENTS = (
     "job_rate",
     "get_rate",
     "list_page",
+    "scale",
     "transfer",
     "same_again",
     "logs",

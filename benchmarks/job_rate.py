@@ -12,7 +12,7 @@ from tests.live import live_server, wait_for
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as pb
 
 from benchmarks.figures import Figure
-from benchmarks.peers import hyperqueue, ray_jobs, spawn
+from benchmarks.peers import dask_calls, hyperqueue, ray_jobs, slurm, spawn
 
 JOBS = 300
 AT_ONCE = 32
@@ -32,6 +32,10 @@ def run() -> list[Figure]:
         figures.append(Figure("true jobs, no sandbox", plain, "/s", queue["rate"], "HyperQueue", target=1))
     if ray := ray_jobs.measured():
         figures.append(Figure("true jobs, sandbox", inside, "/s", ray["rate"], "Ray Jobs", target=400))
+    if batch := slurm.measured():
+        figures.append(Figure("true jobs, sandbox", inside, "/s", batch["rate"], "Slurm", target=5))
+    if calls := dask_calls.measured():
+        figures.append(Figure("true jobs, no sandbox", plain, "/s", calls["rate"], "dask, nothing kept"))
     return figures
 
 

@@ -11,7 +11,7 @@ from tests.live import live_server
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as pb
 
 from benchmarks.figures import Figure, percentile
-from benchmarks.peers import hyperqueue, ray_jobs, spawn
+from benchmarks.peers import dask_calls, hyperqueue, ray_jobs, slurm, spawn
 
 WARM_UP = 5
 JOBS = 100
@@ -33,6 +33,14 @@ def run() -> list[Figure]:
         )
     if ray := ray_jobs.measured():
         figures.append(Figure("p50, sandbox", p50, "ms", ray["first_line"], "Ray Jobs", 1 / 200, at_most=True))
+    if batch := slurm.measured():
+        figures.append(Figure("p50, sandbox", p50, "ms", batch["first_line"], "Slurm", 1 / 30, at_most=True))
+    if calls := dask_calls.measured():
+        figures.append(
+            Figure(
+                "p50, no sandbox", percentile(plain, 50), "ms", calls["first_line"], "dask, a call that keeps nothing"
+            )
+        )
     return figures
 
 

@@ -21,7 +21,9 @@ from tests.postgres import Postgres, postgres_server
 from tests.reliability import Findings, Load, Place, Sweep
 from tests.slurm import Slurm, slurm_cluster
 
-pytest.register_assert_rewrite("tests.crash.kinds", "tests.crash.place", "tests.load.jobs", "tests.load.clients")
+pytest.register_assert_rewrite(
+    "tests.crash.kinds", "tests.crash.ended", "tests.crash.place", "tests.load.jobs", "tests.load.clients"
+)
 # How fast a test runs is for no test to say: the machine may be busy.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")

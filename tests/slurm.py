@@ -144,10 +144,14 @@ class Slurm:
         )  # fmt: skip
 
 
+def lacking() -> list[str]:
+    """Those of Slurm's programs that are not installed here."""
+    return [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
+
+
 def need_slurm() -> None:
     """Skip the test where Slurm's programs are missing, by their names; not where CI has to have them."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
-    if missing and "CI" not in os.environ:
+    if (missing := lacking()) and "CI" not in os.environ:
         pytest.skip(f"not installed: {', '.join(missing)} (Debian: slurm-wlm, munge)")
 
 

@@ -174,6 +174,8 @@ class Settings(BaseSettings):
     drain_s: Annotated[float, Field(ge=0)] = 0
     """How long the server, told to stop, still answers and takes no new jobs, in seconds: what a load balancer needs to
     look elsewhere."""
+    dataset_days: Annotated[int, Field(ge=1)] | None = None
+    """After how many days without a job that uses it a dataset is removed, whoever made it; by default never."""
     audit_days: Annotated[int, Field(ge=1)] | None = None
     """How long rows of the audit log are kept, in days; by default for ever."""
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = "console"

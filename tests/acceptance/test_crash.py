@@ -17,17 +17,20 @@ import grpc
 import pytest
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
+from jobsphere.durable import Point
+from tests.crash.ended import kinds
 from tests.crash.killing import FAULTS, Case, cases
-from tests.crash.kinds import Kind, kinds
+from tests.crash.kinds import Kind
 from tests.crash.ledger import FOLDER, Ledger, state_of
 from tests.crash.place import Place
+from tests.crash.reached import ELSEWHERE
 from tests.grpc_client import Api
 from tests.integration.bench import Index, serving
-from tests.integration.containers import Podman, missing, podman_in
+from tests.integration.containers import Podman, Registry, missing, podman_in, registry_in
 from tests.live import wait_for
 from tests.reliability import Sweep
 
-TRIES = 3
+TRIES, FIRST = 3, "first start"
 NOT_REACHED, FAILED = "not reached", "failed"
 SEED = 20261124
 SOAK = bool(os.environ.get("JOBSPHERE_SOAK"))
@@ -36,7 +39,18 @@ SAMPLE = int(os.environ.get("JOBSPHERE_CRASH_SAMPLE", 10_000 if SOAK else 2))
 ONLY = os.environ.get("JOBSPHERE_CRASH_CASE", "")
 """One case by its words, to look at again."""
 QUIET = {"no_proxy": "127.0.0.1", "UV_PYTHON_DOWNLOADS": "never"}
-NAMES = ("plain", "uv environment", "image", "graceful cancel", "fork", "output dataset", "TTL sweep", "delete")
+NAMES = (
+    *("plain", "uv environment", "image", "image pulled", "graceful cancel", "fork", "output dataset", "TTL sweep"),
+    *(
+        "damaged input",
+        "environment in an image",
+        "delete",
+        "project",
+        "unused environments",
+        "unused images",
+        "unused datasets",
+    ),
+)
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +63,23 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman | None]:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory, podman: Podman | None) -> Iterator[Place]:
+def registry(tmp_path_factory: pytest.TempPathFactory, podman: Podman | None) -> Iterator[Registry | None]:
+    if podman is None:
+        yield None
+        return
+    with registry_in(tmp_path_factory.mktemp("registry") / "r") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def place(
+    tmp_path_factory: pytest.TempPathFactory, podman: Podman | None, registry: Registry | None
+) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("crash")
-    place = Place(folder, {**os.environ, **QUIET})
+    environ = {**os.environ, **QUIET}
+    if registry is not None:
+        environ["CONTAINERS_REGISTRIES_CONF"] = str(registry.conf)
+    place = Place(folder, environ)
     if podman is not None:
         place.data_dir.mkdir()
         (place.data_dir / "jobsphere.toml").write_text(
@@ -66,10 +94,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, podman: Podman | None) -> It
 
 
 @pytest.fixture(scope="session")
-def every(tmp_path_factory: pytest.TempPathFactory, podman: Podman | None) -> Iterator[dict[str, Kind]]:
+def every(
+    tmp_path_factory: pytest.TempPathFactory, podman: Podman | None, registry: Registry | None
+) -> Iterator[dict[str, Kind]]:
     with serving(Index(tmp_path_factory.mktemp("wheels"))) as index:
         index.gate.set()
-        yield {kind.name: kind for kind in kinds(index, podman and podman.containers)}
+        yield {kind.name: kind for kind in kinds(index, podman, registry)}
 
 
 _tokens = (f"t{n}" for n in itertools.count())
@@ -89,6 +119,17 @@ def run_case(place: Place, api: Api, kind: Kind, case: Case | None) -> tuple[str
     return (how if case is None or place.fired else NOT_REACHED), trace
 
 
+_traces: dict[str, list[str]] = {}
+
+
+def undisturbed(place: Place, api: Api, kind: Kind) -> list[str]:
+    """The steps of a job of this kind."""
+    if kind.name not in _traces:
+        how, _traces[kind.name] = run_case(place, api, kind, None)
+        assert how == "as undisturbed"
+    return _traces[kind.name]
+
+
 def sample(found: list[Case], kind: str, size: int = SAMPLE) -> list[Case]:
     if ONLY:
         return [case for case in found if str(case) == ONLY]
@@ -103,9 +144,7 @@ def test_a_kill_at_any_durable_step_loses_nothing(
     if name not in every:
         pytest.skip("no container engine is installed")
     kind, api = every[name], place.api()
-    how, trace = run_case(place, api, kind, None)
-    assert how == "as undisturbed"
-    found = cases(trace)
+    found = cases(undisturbed(place, api, kind))
     chosen = sample(found, name)
     ends, failures = try_all(place, api, kind, chosen, ledger(name))
     tried = len(chosen) - ends[NOT_REACHED]
@@ -144,13 +183,31 @@ def first_start(folder: Path, case: Case | None) -> tuple[str, list[str]]:
     return ("as undisturbed" if case is None or fired else NOT_REACHED), trace
 
 
+def first_trace(folder: Path) -> list[str]:
+    if FIRST not in _traces:
+        _traces[FIRST] = first_start(folder / "undisturbed", None)[1]
+    return _traces[FIRST]
+
+
+@pytest.mark.timeout(3600)
+def test_every_step_is_on_the_way_of_some_kind(place: Place, every: dict[str, Kind], tmp_path: Path) -> None:
+    """Or it is named with the tests that kill at it."""
+    api, reached = place.api(), set(first_trace(tmp_path))
+    for kind in every.values():
+        reached |= set(undisturbed(place, api, kind))
+    api.close()
+    points = {Point(line.split()[1]) for line in reached}
+    expected = set(Point) - set(ELSEWHERE) - (set() if "image" in every else {Point.IMAGE_RECORD, Point.PORTABLE_MADE})
+    assert (sorted(expected - points), sorted(points - expected)) == ([], [])
+
+
 @pytest.mark.timeout(3600)
 def test_a_kill_at_any_step_of_the_first_start_and_of_the_stop_loses_nothing(
     tmp_path: Path, swept: Callable[[Sweep], None]
 ) -> None:
-    _, trace = first_start(tmp_path / "undisturbed", None)
+    trace = first_trace(tmp_path)
     found = [case for case in cases(trace) if case.point.startswith(("server.", "tls.", "store.schema", "store.close"))]
-    chosen, failures, known = sample(found, "first start", SAMPLE // 2), list[str](), ledger("first start")
+    chosen, failures, known = sample(found, "first start", SAMPLE // 2), list[str](), ledger(FIRST)
     known.begin(len(chosen))
     for number, case in enumerate(chosen):
         if str(case) in known.ends:
@@ -173,7 +230,7 @@ def test_a_step_that_fails_is_told_and_nothing_is_lost(
     kind, api = every[name], place.api()
     api.retried |= {grpc.StatusCode.RESOURCE_EXHAUSTED}
     api.retried_http |= {507}
-    found = cases(run_case(place, api, kind, None)[1], [way])
+    found = cases(undisturbed(place, api, kind), [way])
     chosen = sample(found, f"{name} {way}", SAMPLE // 2)
     ends, failures = try_all(place, api, kind, chosen, ledger(f"{name} {way}"))
     reached = len(chosen) - ends[NOT_REACHED]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import io
 import os
 import shutil
@@ -10,6 +12,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -148,16 +151,82 @@ async def test_a_folder_is_taken_over_once_however_often_it_is_asked(files: Loca
         await files.adopt(P, "d2", source)
 
 
-async def test_a_sweep_frees_what_nobody_wants_for_long(files: LocalDatasets, source: Path) -> None:
+async def kept() -> set[str]:
+    return {"kept"}
+
+
+async def test_a_sweep_frees_what_nobody_wants_or_is_making(files: LocalDatasets, source: Path) -> None:
     for name in ("kept", "left"):
         await files.take(P, name, [source])
     project = files.folder(P, "kept").parent
-    (project / ".new-x").mkdir()
-    await files.sweep(P, {"kept"}, time.time())
-    assert sorted(p.name for p in project.iterdir()) == [".new-x", "kept", "left"]
-    await files.sweep(P, {"kept"}, time.time() + 2 * 86400)
+    for name in (".new-x", ".removed-y"):
+        (project / name / "sub").mkdir(parents=True)
+    async with files.making(P):
+        assert not await files.sweep(P, kept)
+    assert sorted(p.name for p in project.iterdir()) == [".new-x", ".removed-y", "kept", "left"]
+    assert await files.sweep(P, kept)
     assert [p.name for p in project.iterdir()] == ["kept"]
-    await files.sweep("p2", set(), time.time())
+    assert await files.sweep("p2", kept)
+
+
+async def test_what_is_put_in_place_during_a_sweep_stays(files: LocalDatasets, source: Path) -> None:
+    await files.take(P, "left", [source])
+    making: asyncio.Task[object] | None = None
+
+    async def wanted() -> set[str]:
+        nonlocal making
+        making = asyncio.create_task(files.adopt(P, "new", source))
+        await asyncio.sleep(0)
+        return set()
+
+    assert await files.sweep(P, wanted)
+    assert making
+    await making
+    assert os.listdir(files.folder(P, "new").parent) == ["new"]
+
+
+async def test_where_locks_may_not_reach_each_other_what_is_young_stays(tmp_path: Path, source: Path) -> None:
+    files = LocalDatasets(tmp_path / "datasets", 3600)
+    for name in ("old", "young"):
+        await files.take(P, name, [source])
+    project = files.folder(P, "old").parent
+    os.utime(project / "old", (0, 0))
+    assert await files.sweep(P, kept)
+    assert os.listdir(project) == ["young"]
+
+
+async def test_a_project_that_is_gone_leaves_nothing(files: LocalDatasets, source: Path) -> None:
+    await files.take(P, "d1", [source])
+    async with files.making(P):
+        pass
+    for _ in range(2):
+        await files.drop(P)
+    assert os.listdir(files.folder(P, "d1").parent.parent) == []
+    assert await files.projects() == []
+
+
+async def test_a_disk_without_room_is_told_as_such(
+    files: LocalDatasets, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("jobsphere.blob.datasets.open_lock", full)
+    with pytest.raises(ResourceExhaustedError, match="No space left"):
+        await files.adopt(P, "d1", source)
+    assert source.exists()
+
+
+async def test_the_last_use_is_noted(files: LocalDatasets, source: Path) -> None:
+    await files.take(P, "d1", [source])
+    os.utime(files.folder(P, "d1"), (0, 0))
+    assert await files.last_used(P, "d1") == datetime.fromtimestamp(0, UTC)
+    await files.used(P, "d1")
+    now = await files.last_used(P, "d1")
+    assert now
+    assert abs(now.timestamp() - time.time()) < 3600
+    await files.used(P, "gone")
+    assert await files.last_used(P, "gone") is None
 
 
 async def test_a_folder_is_told_from_another(files: LocalDatasets, source: Path) -> None:

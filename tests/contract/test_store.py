@@ -299,6 +299,15 @@ async def test_live_ids_come_in_pages_oldest_first(store: JobStore) -> None:
     assert (len(first), await store.live_ids(JobStatus.PREPARING, second[-1].seq, 2)) == (2, [])
 
 
+async def test_live_jobs_come_whole_in_pages_oldest_first(store: JobStore) -> None:
+    jobs = [a_job(JobStatus.PREPARING) for _ in range(3)]
+    await added(store, jobs[0], a_job(JobStatus.EXECUTING), jobs[1], a_job(JobStatus.SUCCESS), jobs[2])
+    first, last = await store.live_page(JobStatus.PREPARING, 0, 2)
+    second, end = await store.live_page(JobStatus.PREPARING, last, 2)
+    assert ([*first], [*second]) == (jobs[:2], jobs[2:])
+    assert await store.live_page(JobStatus.PREPARING, end, 2) == ([], 0)
+
+
 async def test_a_job_leaves_the_live_ones_when_it_ends(store: JobStore) -> None:
     (job,) = await added(store, a_job(JobStatus.UPLOADING_OUTPUT))
     assert await store.update_job(moved(job, JobStatus.SUCCESS), job)

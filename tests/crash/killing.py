@@ -20,7 +20,7 @@ from threading import Lock
 
 from jobsphere import durable
 
-ARMED, FIRED, TRACE = "armed", "fired", "trace"
+ARMED, FIRED, TRACE, EVICT = "armed", "fired", "trace", "evict"
 KILLS = ("before", "after")
 FAULTS = {"full": (errno.ENOSPC, sqlite3.SQLITE_FULL), "read-only": (errno.EROFS, sqlite3.SQLITE_READONLY)}
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
 import grpc
-import pytest
-from google.protobuf.duration_pb2 import Duration
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_pb
 from yandex.cloud.operation.operation_pb2 import Operation
@@ -20,7 +20,8 @@ from yandex.cloud.operation.operation_pb2 import Operation
 from tests.crash.place import Place
 from tests.grpc_client import TERMINAL, Api
 from tests.integration.bench import Index
-from tests.integration.containers import TINY
+from tests.integration.containers import PASSWORD, TINY, USER, Podman, Registry
+from tests.integration.containers import PYTHON as PYTHON_IMAGE
 from tests.live import wait_for
 
 STARTS = "starts.txt"
@@ -196,6 +197,57 @@ class UvKind(Kind):
         return {"output_files": self.outputs, "env": env}
 
 
+class BuiltInsideKind(UvKind):
+    """Its environment is built in its image, by a copy of the installer that is made for it."""
+
+    def __init__(self, index: Index, podman: Podman) -> None:
+        super().__init__(index)
+        self.name = "environment in an image"
+        self._podman = podman
+
+    def prepare(self, place: Place, api: Api, project: str, token: str) -> str:
+        if not self._podman("images", "--quiet", PYTHON_IMAGE):
+            self._podman.make_glibc(PYTHON_IMAGE, python="usr/local")
+        shutil.rmtree(place.data_dir / "cache" / "portable", ignore_errors=True)
+        return ""
+
+    def parameters(self, place: Place, token: str) -> dict[str, Any]:
+        found = super().parameters(place, token)
+        found["env"].docker_image_spec.image_url = PYTHON_IMAGE
+        return found
+
+    def check_products(self, place: Place, job: pb.Job, token: str) -> None:
+        assert self._podman.containers() == []
+        if job.status == pb.SUCCESS:  # what a killed supervisor has left is written over by the next
+            assert "draft" not in os.listdir(place.data_dir / "cache" / "portable")
+
+
+class DamagedKind(Kind):
+    """One of its inputs has been damaged on the disk."""
+
+    def drive(self, place: Place, api: Api, project: str, token: str, prepared: str) -> tuple[str, bytes]:
+        job_id = self.create(place, api, project, token)
+        (file,) = api.get(job_id).job_parameters.input_files
+        (blob,) = place.data_dir.glob(f"blobs/{project}/??/{file.sha256}")
+        blob.chmod(0o644)
+        blob.write_bytes(b"?" + blob.read_bytes()[1:])
+        self._aside = place.data_dir / "blobs" / ".corrupted" / f"{project}-{file.sha256}"
+        return job_id, self._run(api, job_id)
+
+    def check(self, place: Place, api: Api, job_id: str, seen: bytes, token: str, role: str, fault: str = "") -> str:
+        job, operation = api.get(job_id), done_operation(api, job_id)
+        assert (job.status, seen) == (pb.ERROR, b"")
+        assert operation.error.message.endswith(job.status_details)
+        assert not [*place.data_dir.glob(f"blobs/*/??/{self._aside.name[21:]}")] or role == "supervisor"
+        if self._aside.exists():
+            self._aside.unlink()
+        elif role == "supervisor":  # killed before: the next job that needs it finds it
+            return "lost, and told so"
+        told = "'job.sh' is corrupted; create the job again to upload it" in job.status_details
+        assert told or role == "supervisor", job.status_details
+        return "as undisturbed" if told else "lost, and told so"
+
+
 class ImageKind(Kind):
     """It runs in a container."""
 
@@ -211,96 +263,26 @@ class ImageKind(Kind):
         assert self._containers() == []
 
 
-class ForkKind(Kind):
-    """It is a clone of one that has ended."""
+class PulledKind(ImageKind):
+    """Its image is of a registry that asks for a login, and comes during the job."""
+
+    def __init__(self, podman: Podman, registry: Registry) -> None:
+        super().__init__(podman.containers)
+        self.name = "image pulled"
+        self._podman, self._registry = podman, registry
 
     def prepare(self, place: Place, api: Api, project: str, token: str) -> str:
-        source = self.create(place, api, project, f"{token}s")
-        self._run(api, source)
-        return source
+        self._registry.push_own(self._podman, f"own:{token}")
+        return ""
 
-    def drive(self, place: Place, api: Api, project: str, token: str, prepared: str) -> tuple[str, bytes]:
-        overrides = pb.JobParameters(env=pb.Environment(vars={"TOKEN": token}))
-        request = service_pb.CloneProjectJobRequest(source_job_id=prepared, job_parameters_overrides=overrides)
-        answer = service_pb.CloneProjectJobResponse()
-        assert api.call(api.jobs.Clone, request).response.Unpack(answer)
-        assert not answer.upload_files
-        assert api.get(answer.job_id).parent_job_id == prepared
-        return answer.job_id, self._run(api, answer.job_id)
-
-
-class EndedKind(Kind):
-    """It has ended when its data goes; a neighbour that shares its script keeps its own."""
-
-    def prepare(self, place: Place, api: Api, project: str, token: str) -> str:
-        job_id = self.create(place, api, project, token)
-        self._run(api, job_id)
-        return job_id
-
-
-class TtlKind(EndedKind):
-    """Its time to live passes."""
-
-    def drive(self, place: Place, api: Api, project: str, token: str, prepared: str) -> tuple[str, bytes]:
-        request = service_pb.SetProjectJobDataTtlRequest(job_id=prepared, ttl=Duration(nanos=1000))
-        with suppress(grpc.RpcError):  # a repeat may find it cleared
-            api.call(api.jobs.SetDataTtl, request)
-        wait_for(lambda: api.get(prepared).data_cleared, "its data is cleared")
-        return prepared, b""
-
-    def check(self, place: Place, api: Api, job_id: str, seen: bytes, token: str, role: str, fault: str = "") -> str:
-        job, operation = api.get(job_id), done_operation(api, job_id)
-        assert (job.status, job.data_cleared) == (pb.SUCCESS, True)
-        assert operation.HasField("response")
-        wait_for(lambda: not left_of(place, job_id, job), "its bytes are gone")
-        return "as undisturbed"
-
-
-class DeleteKind(EndedKind):
-    """It is deleted."""
-
-    def drive(self, place: Place, api: Api, project: str, token: str, prepared: str) -> tuple[str, bytes]:
-        self._job = api.get(prepared)
-        with suppress(grpc.RpcError):  # a repeat finds it gone
-            api.call(api.jobs.Delete, service_pb.DeleteProjectJobRequest(job_id=prepared))
-        return prepared, b""
-
-    def check(self, place: Place, api: Api, job_id: str, seen: bytes, token: str, role: str, fault: str = "") -> str:
-        with pytest.raises(grpc.RpcError) as raised:
-            api.get(job_id)
-        assert raised.value.code() is grpc.StatusCode.NOT_FOUND  # pyright: ignore[reportAttributeAccessIssue]
-        wait_for(lambda: not left_of(place, job_id, self._job), "its bytes are gone")
-        return "as undisturbed"
+    def parameters(self, place: Place, token: str) -> dict[str, Any]:
+        image = pb.DockerImageSpec(
+            image_url=f"{self._registry.host}/own:{token}", username=USER, password_plain_text=PASSWORD
+        )
+        env = pb.Environment(vars={"TOKEN": token}, docker_image_spec=image)
+        return {"output_files": self.outputs, "env": env}
 
 
 def done_operation(api: Api, job_id: str) -> Operation:
     """The job's operation; it is done a moment after the job, when the readers of its log have it all."""
     return wait_for(lambda: o if (o := api.execute(job_id)).done else None, "the operation is done")
-
-
-def left_of(place: Place, job_id: str, job: pb.Job) -> list[str]:
-    """What the data directory still has of a job: its run directory, and blobs that are its alone."""
-    own = {f.sha256 for f in job.output_files if f.desc.path == "out.txt"} | {
-        f.sha256 for f in job.job_parameters.input_files
-    }
-    blobs = [str(p) for sha in own for p in place.data_dir.glob(f"blobs/*/*/{sha}")]
-    return blobs + [str(p) for p in place.data_dir.glob(f"*/{job_id}-1")]
-
-
-GRACE = pb.GracefulShutdownParameters(signal=15, timeout=Duration(seconds=600))
-DATASET = [pb.OutputDatasetDesc(name="made", var="MADE", size_gb=1)]
-
-
-def kinds(index: Index, containers: Callable[[], list[str]] | None) -> Iterator[Kind]:
-    """All of them; those in images only where there is a container engine."""
-    yield Kind("plain")
-    yield UvKind(index)
-    if containers is not None:
-        yield ImageKind(containers)
-    trap = {"job.sh": TRAP + "# @@\n"}
-    yield Kind("graceful cancel", files=trap, more={"graceful_shutdown_parameters": GRACE}, cancel=True)
-    yield ForkKind("fork")
-    making = {"job.sh": SCRIPT + "echo $TOKEN > $1/of.txt\n# @@\n"}
-    yield DatasetKind("output dataset", "bash job.sh ${MADE}", making, {"output_datasets": DATASET})
-    yield TtlKind("TTL sweep")
-    yield DeleteKind("delete")

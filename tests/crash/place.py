@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, Thread
 
-from tests.crash.killing import TRACE, Case, arm, disarm
+from tests.crash.killing import EVICT, TRACE, Case, arm, disarm
 from tests.grpc_client import Api
 from tests.live import HANG_S, LiveServer, processes_of, wait_for
 
@@ -29,7 +29,7 @@ MAY_STAY = re.compile(
     rf"|ended/{_ID}-1/(plan\.json|lock|claim|started|exit|collected|step|stop|logs)"
     rf"|environments/({_HASH}(/.*|\.ready|\.lock|\.use|\.requirements)?|builds\.lock)|cache/.*"
     r"|images/([0-9a-f]{32}\.(use|json)|pulls\.lock)"
-    rf"|datasets/{_ID}/{_ID}/.*|disks/.*"
+    rf"|datasets/(\.{_ID}\.lock|{_ID}/{_ID}/.*)|disks/.*"
 )
 """All files that may be in a data directory in which nothing is under way."""
 _FLOCK = struct.Struct("hhqqi0q")
@@ -132,6 +132,17 @@ class Place(LiveServer):
         finally:
             self.fired = disarm(self.folder)
 
+    @contextmanager
+    def evicting(self, what: str) -> Iterator[None]:
+        """Nothing of it is kept meanwhile that nobody uses; see :mod:`tests.crash.server`."""
+        aside = self.folder / f"{EVICT}.new"
+        aside.write_text(what)
+        aside.rename(self.folder / EVICT)
+        try:
+            yield
+        finally:
+            (self.folder / EVICT).unlink()
+
     def forgive(self) -> None:
         """What is left over now is known: the next case is not blamed for it."""
         self._known |= set(self.unsettled())
@@ -161,7 +172,8 @@ class Place(LiveServer):
                 if not MAY_STAY.fullmatch(path):
                     found.append(path)
         found += [f"attempts/{name}" for name in os.listdir(self.data_dir / "attempts")]
-        found += [str(p) for p in self.data_dir.glob("blobs/.incoming/*")]
+        found += [str(p) for p in (*self.data_dir.glob("blobs/.incoming/*"), *self.data_dir.glob("disks/.incoming/*"))]
+        found += [str(p) for p in (*self.data_dir.glob("datasets/*/.*"), *self.data_dir.glob("cache.removed"))]
         environments = self.data_dir / "environments"
         found += [f"{p} is not complete" for p in environments.glob("*") if p.is_dir() and not _is_ready(p)]
         locks = [*environments.glob("*.lock"), *environments.glob("*.use")]

@@ -81,7 +81,12 @@ class Podman:
 
     def cgroups(self) -> list[Path]:
         """Of containers of this store."""
-        return list(Path("/sys/fs/cgroup").glob(f"**/{self.parent}/**/libpod-*"))
+        return [folder for folder in self._groups() if folder.name.startswith("libpod-")]
+
+    def _groups(self) -> list[Path]:
+        """All control groups below the store's own; those of others come and go meanwhile."""
+        tops = (Path(top) for top, _, _ in os.walk("/sys/fs/cgroup"))
+        return [folder for folder in tops if self.parent in folder.parts]
 
     def make_tiny(self, reference: str = TINY) -> None:
         """Import a root file system of busybox alone."""
@@ -116,7 +121,7 @@ class Podman:
         for mount in reversed(left):  # the store's own, which podman keeps as long as the machine is up
             subprocess.run(["umount", mount], check=True)
         shutil.rmtree(self.run)
-        for found in sorted(Path("/sys/fs/cgroup").glob(f"**/{self.parent}/**/"), reverse=True):
+        for found in sorted(self._groups(), reverse=True):
             found.rmdir()
 
 
@@ -198,6 +203,16 @@ class Registry:
             except OSError:
                 time.sleep(0.05)
         raise AssertionError("the registry does not answer")
+
+    def push_own(self, podman: Podman, name: str) -> str:
+        """Push an image that nothing else is, and forget it: its reference."""
+        reference = f"{self.host}/{name}"
+        podman(
+            "import", "--change", "ENV PATH=/bin", "--change", f"ENV OWN={name}", f"{podman.folder}/tiny.tar", reference
+        )
+        podman("push", "--tls-verify=false", "--creds", f"{USER}:{PASSWORD}", reference, f"docker://{reference}")
+        podman("rmi", reference)
+        return reference
 
     def push(self, podman: Podman, name: str) -> str:
         """Push the tiny image under ``name``; its reference."""

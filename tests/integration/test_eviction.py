@@ -145,6 +145,13 @@ def test_caches_go_when_they_do_not_fit_and_not_during_a_build(tmp_path: Path) -
     assert not (tmp_path / "cache.removed").exists()
 
 
+def test_caches_that_a_killed_one_was_removing_go_whatever_there_is_room_for(tmp_path: Path) -> None:
+    (tmp_path / "cache.removed" / "uv").mkdir(parents=True)
+    (tmp_path / "environments").mkdir()
+    trim(tmp_path, 1 << 40)
+    assert not (tmp_path / "cache.removed").exists()
+
+
 def test_what_a_build_script_left_without_permissions_and_all_too_deep_goes_as_well(tmp_path: Path) -> None:
     prefix = tmp_path / "environments" / "half"
     closed = prefix / "closed"

@@ -243,3 +243,15 @@ def test_an_engine_that_does_not_answer_loses_no_record(data: Path, image: Image
     with pytest.raises(OSError, match="does not say whether it has the image"):
         trim_images(data, 0)
     assert len(pulled_images(data)) == 1
+
+
+def test_the_half_of_a_record_goes_when_nobody_is_writing(data: Path, image: ImagePlan) -> None:
+    (data / "images").mkdir()
+    claim = Claim(str(data), image.engine, image.reference)
+    half = data / "images" / "0123.json.new"
+    half.write_text("half of a")
+    with claim.pulling(lambda: None):
+        trim_images(data, 1 << 40)
+        assert half.exists()
+    trim_images(data, 1 << 40)
+    assert not half.exists()

@@ -60,3 +60,14 @@ def test_a_program_that_does_not_run_here_is_told(tmp_path: Path) -> None:
         pytest.skip("the uv of this host is linked statically")
     with pytest.raises(EnvironmentBuildError, match=r"does not run on this server:\n.*libnope_\.so\.1"):
         make_portable(str(broken), tmp_path / "portable", ENV, Bench())
+
+
+def test_the_half_of_a_killed_one_is_written_over(tmp_path: Path) -> None:
+    uv, folder = find_uv(ENV), tmp_path / "portable"
+    (folder / "draft").mkdir(parents=True)
+    (folder / "draft" / "old").touch()
+    portable = make_portable(uv, folder, ENV, Bench())
+    if len(portable.words) == 1:
+        pytest.skip("the uv of this host is linked statically")
+    assert list(folder.iterdir()) == [Path(portable.words[0]).parent]
+    assert not (Path(portable.words[0]).parent / "old").exists()

@@ -33,7 +33,7 @@ class Cluster:
     def __init__(self, **nodes: NodeCapacity) -> None:
         self.nodes = {name: Node(name, capacity) for name, capacity in nodes.items()}
         names = [kind.name for kind in TABLE]
-        self.types = ClusterTypes(lambda: self.nodes, lambda capacity: InstanceTypes(capacity, TABLE), names)
+        self.types = ClusterTypes(lambda: dict(self.nodes), lambda capacity: InstanceTypes(capacity, TABLE), names)
         self.dispatcher = Dispatcher(self.types)
         self.jobs: dict[str, Job] = {}
         self.held: dict[str, tuple[str, Limits]] = {}

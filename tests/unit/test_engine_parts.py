@@ -165,6 +165,71 @@ async def test_hints_within_a_moment_are_one_piece_of_work() -> None:
     assert done == ["a"]
 
 
+async def test_keys_that_can_wait_come_after_others_and_are_not_forgotten_over_them() -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> None:
+        done.append(key)
+
+    queue = KeyedQueue(work, workers=1)
+    for number in range(20):
+        queue.add(f"round-{number}", can_wait=True)
+        queue.add(f"hint-{number}")
+    queue.add("round-19")  # somebody waits for it by now
+    queue.add("hint-0", can_wait=True)
+    queue.start()
+    await until(lambda: len(done) == 40)
+    await queue.stop()
+
+    assert sorted(done) == sorted({*done})
+    hints = [at for at, key in enumerate(done) if key.startswith("hint") or key == "round-19"]
+    assert hints[-1] <= 23
+    assert [key for key in done if key.startswith("round")][:2] == ["round-0", "round-1"]
+    assert done.index("round-1") < hints[-1]
+
+
+async def test_a_key_that_can_wait_is_worked_on_again_if_it_is_added_during_the_work() -> None:
+    gate, done = asyncio.Event(), Counter[str]()
+
+    async def work(key: str) -> None:
+        await gate.wait()
+        done[key] += 1
+
+    queue = KeyedQueue(work, workers=1)
+    queue.start()
+    queue.add("a", can_wait=True)
+    await asyncio.sleep(0)
+    queue.add("a", can_wait=True)
+    gate.set()
+    await until(lambda: done["a"] == 2)
+    await queue.stop()
+
+
+def test_who_waited_before_this_start_comes_before_who_comes_meanwhile() -> None:
+    dispatcher = Dispatcher(alone(node_for(1)))
+    dispatcher.begin_taking_up()
+    assert dispatcher.place(a_job("new")) is None
+    for name in ("first", "second"):
+        dispatcher.take_up(a_job(name), None)
+    assert dispatcher.turns() == ["first"]
+    assert type_of(dispatcher.place(a_job("first"))) == "c1.4"
+    assert dispatcher.all_taken_up() == ["new"]
+
+    assert dispatcher.place(a_job("new")) is None
+    assert dispatcher.release("first") == ["second"]
+    assert dispatcher.release("second") == ["new"]
+
+
+def test_one_who_leads_no_more_knows_of_nobody() -> None:
+    dispatcher = Dispatcher(alone(node_for(1)))
+    for name in ("runs", "waits"):
+        dispatcher.place(a_job(name))
+    dispatcher.clear()
+
+    assert (dispatcher.running, dispatcher.waiting, dispatcher.turns()) == (0, 0, [])
+    assert type_of(dispatcher.place(a_job("another"))) == "c1.4"
+
+
 async def test_expired_data_is_cleared_and_one_that_cannot_be_stops_no_other(tmp_path: Path) -> None:
     world = await World(tmp_path).open()
     stuck, plain, kept = await world.created(), await world.created(), await world.created(ttl=None)

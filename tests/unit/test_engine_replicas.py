@@ -51,6 +51,7 @@ async def test_engines_take_turns_and_one_that_led_before_leads_again(world: Wor
     for engine in (one.engine, two.engine, one.engine):
         await engine.start()
         await until(lambda engine=engine: engine.running == 2 and engine.waiting == 1)
+        await until(lambda: len(world.runner.held) == 2)
         await engine.stop()
         assert (engine.running, engine.waiting) == (0, 0)
     assert sorted(world.runner.held) == sorted(attempt(job) for job in jobs[:2])
@@ -108,3 +109,26 @@ async def test_one_that_lost_its_lease_starts_nothing(world: World) -> None:
     world.provisioner.provide = held  # type: ignore[method-assign]
     await Replica(world).reconciler.reconcile(job.id)
     assert list(world.runner.held) == [attempt(job)]
+
+
+async def test_who_waits_is_taken_up_at_a_start_without_a_write_each(world: World) -> None:
+    one, jobs = Replica(world), [await world.executed() for _ in range(250)]
+    await one.engine.start()
+    await until(lambda: one.engine.waiting == 248 and len(world.runner.held) == 2)
+    versions = [(await world.store.get_job(job.id)).version for job in jobs]
+    await one.engine.stop()
+
+    assert sorted(world.runner.held) == sorted(attempt(job) for job in jobs[:2])
+    assert versions[2:] == [job.version for job in jobs[2:]]
+
+
+async def test_a_store_that_cannot_list_who_waits_leaves_them_to_the_rounds(world: World) -> None:
+    one, job = Replica(world), await world.executed()
+    world.store.fail("live_page")
+    await one.engine.start()
+    another = await world.executed()
+    one.engine.wake(another.id)
+    await until(lambda: attempt(another) in world.runner.held)
+    one.engine.look_at_everything()
+    await until(lambda: attempt(job) in world.runner.held)
+    await one.engine.stop()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobsphere.blob.incoming import open_draft
 from jobsphere.blob.project_disk import ProjectDisk, disks_in, remove_disks
 from jobsphere.domain.errors import (
     FailedPreconditionError,
@@ -139,6 +140,18 @@ def test_the_disks_of_projects_that_are_gone_go(disk: ProjectDisk, source: Path,
         one.put(source)
     assert disks_in(tmp_path / "data") == ["p1", "p2"]
     remove_disks(tmp_path / "data", {"p2", "p3"})
-    assert [p.name for p in disk.folder().parent.iterdir()] == ["p1"]
+    assert {p.name for p in disk.folder().parent.iterdir()} == {".incoming", "p1"}
     assert paths(disk) == [("model", 5)]
     assert disks_in(tmp_path / "nowhere") == []
+
+
+def test_the_half_of_a_killed_put_is_on_no_disk_and_goes(disk: ProjectDisk, source: Path, tmp_path: Path) -> None:
+    disk.put(source)
+    drafts = tmp_path / "data" / "disks" / ".incoming"
+    for later in (lambda: disk.put(source), lambda: remove_disks(tmp_path / "data", ())):
+        (drafts / ".of-a-killed-one").write_text("half")
+        under_way = os.fdopen(open_draft(drafts / ".under-way"), "wb")
+        later()
+        assert os.listdir(drafts) == [".under-way"]
+        under_way.close()
+        (drafts / ".under-way").unlink()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,19 @@ def test_it_is_made_once_and_anew_when_the_host_changes(tmp_path: Path, etc: Pat
     assert "other" in Path(second, "hosts").read_text()
     assert "other" not in Path(first, "hosts").read_text()
     assert not list(tmp_path.glob("etc-*.*"))
+
+
+def test_the_half_of_a_killed_one_is_written_over_whatever_the_host_has_by_now(tmp_path: Path, etc: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from jobsphere import durable\n"
+        "from jobsphere.runner.system_files import system_files\n"
+        "durable.observe(lambda *_: os.kill(os.getpid(), signal.SIGKILL)); system_files(*sys.argv[1:])"
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    subprocess.run([sys.executable, "-c", script, run, etc], check=False)
+    assert len(list(run.iterdir())) == 1
+    (etc / "hosts").write_text("127.0.0.1 localhost other\n")
+    folder = Path(system_files(str(run), str(etc)))
+    assert list(run.iterdir()) == [folder]

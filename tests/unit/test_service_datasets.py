@@ -198,12 +198,98 @@ async def test_a_sweep_leaves_what_is_known_and_what_is_being_made(world: World,
     for name in (being_made, "left"):
         await world.dataset_files.take(PROJECT, name, [source])
     project = world.dataset_files.folder(PROJECT, "x").parent
-    for folder in project.iterdir():
-        os.utime(folder, (0, 0))
     await world.dataset_files.take("gone-project", "of-it", [source])
     await world.datasets.sweep()
     assert {p.name for p in project.iterdir()} == {kept.id, being_made}
-    assert list(world.dataset_files.folder("gone-project", "x").parent.iterdir()) == []
+    assert await world.dataset_files.projects() == [PROJECT]
+
+
+async def test_a_sweep_waits_for_no_one_who_makes_one(world: World, source: Path) -> None:
+    await world.datasets.create(WHO, PROJECT, "data", [source])
+    await world.dataset_files.take(PROJECT, "half", [source])
+    async with world.dataset_files.making(PROJECT):
+        await world.datasets.sweep()
+        assert world.dataset_files.folder(PROJECT, "half").exists()
+    await world.datasets.sweep()
+    assert not world.dataset_files.folder(PROJECT, "half").exists()
+
+
+# Going when nobody uses them.
+
+
+async def expired(world: World, days: int) -> list[str]:
+    return [dataset.name async for dataset in world.datasets.expire(days)]
+
+
+def last_used(world: World, dataset_id: str, days_ago: float) -> None:
+    when = world.clock.now().timestamp() - days_ago * 86400
+    os.utime(world.dataset_files.folder(PROJECT, dataset_id), (when, when))
+
+
+async def test_what_no_job_has_used_for_so_long_goes(world: World, source: Path) -> None:
+    old, young = [await world.datasets.create(WHO, PROJECT, name, [source]) for name in ("old", "young")]
+    world.clock.pass_by(10 * 86400)
+    last_used(world, old.id, 7.1)
+    last_used(world, young.id, 6.9)
+    new = await world.datasets.create(WHO, PROJECT, "new", [source])
+    last_used(world, new.id, 365)  # what an archive says of its folder is no use of it
+    assert await expired(world, 7) == ["old"]
+    assert [d.name for d in await world.datasets.all(WHO, PROJECT)] == ["young", "new"]
+    assert not world.dataset_files.folder(PROJECT, old.id).exists()
+    assert await expired(world, 7) == []
+
+
+@pytest.mark.parametrize("how", ["created", "waiting", "running"])
+async def test_what_a_job_refers_to_stays_and_is_in_use_until_its_end(world: World, source: Path, how: str) -> None:
+    dataset = await world.datasets.create(WHO, PROJECT, "data", [source])
+    steps = {"created": world.created, "waiting": world.executed, "running": world.running}
+    job = await steps[how](using(dataset.id))
+    world.clock.pass_by(10 * 86400)
+    last_used(world, dataset.id, 8)
+    assert await expired(world, 7) == []
+    at = await world.dataset_files.last_used(PROJECT, dataset.id)
+    assert at
+    assert at.timestamp() > world.clock.now().timestamp() - 8 * 86400, "that it is in use is noted"
+    if how == "running":
+        await world.ends(job)
+        job = await world.reconcile(job)
+    elif how == "waiting":
+        await world.jobs.cancel(WHO, job.id, "", graceful=False)
+        await world.reconcile(job)
+    await world.data.clear(await world.store.get_job(job.id))
+    assert await expired(world, 7) == []
+    last_used(world, dataset.id, 8)
+    assert await expired(world, 7) == ["data"]
+
+
+async def test_the_launch_of_a_job_is_a_use(world: World, source: Path) -> None:
+    dataset = await world.datasets.create(WHO, PROJECT, "data", [source])
+    last_used(world, dataset.id, 100)
+    job = await world.running(using(dataset.id))
+    at = await world.dataset_files.last_used(PROJECT, dataset.id)
+    assert at
+    assert at.timestamp() > world.clock.now().timestamp() - 86400
+    await world.ends(job)
+
+
+async def test_one_that_a_job_names_while_it_goes_comes_back(
+    world: World, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = await world.datasets.create(WHO, PROJECT, "data", [source])
+    world.clock.pass_by(10 * 86400)
+    last_used(world, dataset.id, 8)
+    real = world.datasets._referred
+
+    async def referred() -> set[str]:
+        found = await real()
+        monkeypatch.undo()
+        await world.created(using(dataset.id))
+        return found
+
+    monkeypatch.setattr(world.datasets, "_referred", referred)
+    assert await expired(world, 7) == []
+    assert [d.id for d in await world.datasets.all(WHO, PROJECT)] == [dataset.id]
+    assert (world.dataset_files.folder(PROJECT, dataset.id) / "f").exists()
 
 
 def test_ids_of_outputs_are_ids_and_differ() -> None:

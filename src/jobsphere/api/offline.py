@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import quote
@@ -83,8 +83,8 @@ class PlayedHosts:
     def _new_context(self, host: str) -> ssl.SSLContext:
         pem = issue_host_certificate(self._tls, host)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        with tempfile.NamedTemporaryFile(dir=self._tls.ca_key.parent, prefix=".host.") as file:
+        # Where a name is needed and no file may be left: a file in memory.
+        with open(os.memfd_create("host", os.MFD_CLOEXEC), "wb", buffering=0) as file:
             file.write(pem)
-            file.flush()
-            context.load_cert_chain(file.name)
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
         return context

@@ -1,17 +1,29 @@
-"""The content of datasets: a folder each, put together aside and renamed into place, never changed after that."""
+"""The content of datasets: a folder each, put together aside and renamed into place, never changed after that.
+
+::
+
+    <root>/<project_id>/<dataset_id>/              the content; its time: the last use
+    <root>/<project_id>/.new-… and .removed-…      one on its way in, or out
+    <root>/.<project_id>.lock                      held (flock, shared) by whoever has one on its way
+
+What is there under no dataset's id, or on its way while nobody holds the lock, was left by a crash.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import filecmp
 import os
 import shutil
 import stat
 import tarfile
+import time
 import zipfile
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from lzma import LZMAError
 from pathlib import Path
 from typing import IO
@@ -21,23 +33,29 @@ from jobsphere.archives import MAX_ENTRIES, largest, open_tar, open_zip
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from jobsphere.domain.limits import MAX_DEPTH, human_size
 from jobsphere.domain.resource_ports import Content
-from jobsphere.durable import Point, durable, sync_directory, sync_file
+from jobsphere.durable import Point, alone, durable, lock_is_free, open_lock, sync_directory, sync_file
 
 FOLDER = "datasets"
 """In the data directory."""
 _NEW, _GONE = ".new-", ".removed-"
 _CHUNK = 1 << 20
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_ABANDONED_S = 24 * 3600.0
+_POLL_S = 0.05
+GRACE_S = 24 * 3600.0
+"""For folders that several hosts share, whose locks may not reach each other."""
 Write = Callable[[str, IO[bytes] | None, bool], None]
 """Puts a file (its bytes, whether it can be run) or a folder (None) at a path relative to the content."""
 
 
 class LocalDatasets:
-    """:class:`jobsphere.domain.resource_ports.DatasetFiles` below the folder ``root``, one folder for each project."""
+    """:class:`jobsphere.domain.resource_ports.DatasetFiles` below the folder ``root``, one folder for each project.
 
-    def __init__(self, root: Path) -> None:
+    ``grace_s``: what is younger is never taken for what a crash left.
+    """
+
+    def __init__(self, root: Path, grace_s: float = 0) -> None:
         self._root = root
+        self._grace_s = grace_s
 
     def folder(self, project_id: str, dataset_id: str) -> Path:
         """See the port."""
@@ -53,19 +71,63 @@ class LocalDatasets:
 
     async def adopt(self, project_id: str, dataset_id: str, folder: Path) -> None:
         """See the port."""
-        await asyncio.to_thread(self._adopt, project_id, dataset_id, folder)
+        async with self.making(project_id):
+            await asyncio.to_thread(self._adopt, project_id, dataset_id, folder)
 
     async def remove(self, project_id: str, dataset_id: str) -> None:
         """See the port."""
-        await asyncio.to_thread(self._remove, project_id, dataset_id)
+        if self.folder(project_id, dataset_id).exists():
+            async with self.making(project_id):
+                await asyncio.to_thread(self._remove, project_id, dataset_id)
+
+    @asynccontextmanager
+    async def making(self, project_id: str) -> AsyncGenerator[None]:
+        """See the port."""
+        with _told():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = open_lock(self._lock(project_id))
+        try:
+            while not lock_is_free(fd, fcntl.LOCK_SH):  # noqa: ASYNC110 - another process's, maybe
+                await asyncio.sleep(_POLL_S)
+            yield
+        finally:
+            os.close(fd)
+
+    async def used(self, project_id: str, dataset_id: str) -> None:
+        """See the port."""
+        with suppress(FileNotFoundError):
+            os.utime(self.folder(project_id, dataset_id))
+
+    async def last_used(self, project_id: str, dataset_id: str) -> datetime | None:
+        """See the port."""
+        try:
+            return datetime.fromtimestamp(self.folder(project_id, dataset_id).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
 
     async def projects(self) -> Sequence[str]:
         """See the port."""
-        return sorted(path.name for path in self._root.iterdir()) if self._root.is_dir() else []
+        names = os.listdir(self._root) if self._root.is_dir() else []
+        return sorted(name for name in names if not name.startswith("."))
 
-    async def sweep(self, project_id: str, wanted: set[str], now: float) -> None:
+    async def sweep(self, project_id: str, wanted: Callable[[], Awaitable[set[str]]]) -> bool:
         """See the port."""
-        await asyncio.to_thread(self._sweep, project_id, wanted, now)
+        project = self._root / project_id
+        if not project.is_dir():
+            return True
+        with alone(self._lock(project_id)) as idle:
+            if idle:
+                there = await asyncio.to_thread(os.listdir, project)
+                left = set(there) - await wanted()
+                await asyncio.to_thread(self._clear, [project / name for name in sorted(left)])
+        return idle
+
+    async def drop(self, project_id: str) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._drop, project_id)
+
+    def _lock(self, project_id: str) -> Path:
+        return self._root / f".{project_id}.lock"
 
     def _take(self, project_id: str, dataset_id: str, sources: Sequence[Path]) -> Content:
         project = self._project(project_id)
@@ -119,13 +181,15 @@ class LocalDatasets:
                 folder.rename(gone)
             _remove_tree(gone)
 
-    def _sweep(self, project_id: str, wanted: set[str], now: float) -> None:
-        """What was put in place long ago without being stored (a crash came between) is nobody's."""
-        project = self._root / project_id
-        for folder in project.iterdir() if project.is_dir() else ():
-            known = folder.name in wanted
-            if not known and now - folder.lstat().st_mtime > _ABANDONED_S:
+    def _clear(self, folders: Sequence[Path]) -> None:
+        for folder in folders:
+            if time.time() - folder.lstat().st_mtime >= self._grace_s:
                 _remove_tree(folder)
+
+    def _drop(self, project_id: str) -> None:
+        with suppress(OSError):  # somebody else may be at it; what stays is found by the next sweep
+            _remove_tree(self._root / project_id)
+        self._lock(project_id).unlink(missing_ok=True)
 
     def _project(self, project_id: str) -> Path:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)

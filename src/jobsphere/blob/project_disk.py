@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jobsphere.blob.incoming import open_draft, remove_stale
+from jobsphere.blob.paths import INCOMING
 from jobsphere.domain.command import normalised
 from jobsphere.domain.errors import (
     FailedPreconditionError,
@@ -89,7 +91,7 @@ class ProjectDisk:
         pairs = self._copies(source, path)
         with _told():
             for original, copy in pairs:
-                _place(original, copy)
+                _place(original, copy, drafts_in(self._root.parent))
         return [self._entry(copy) for _, copy in pairs if copy.is_file()]
 
     def get(self, path: str, target: Path) -> list[Path]:
@@ -108,7 +110,7 @@ class ProjectDisk:
         pairs = list(_pairs(place, target))
         with _told():
             for original, copy in pairs:
-                _place(original, copy)
+                _place(original, copy, copy.parent)
         return [copy for _, copy in pairs if copy.is_file()]
 
     def remove(self, path: str, *, recursive: bool) -> Entry:
@@ -173,11 +175,19 @@ class ProjectDisk:
 def disks_in(data_dir: Path) -> list[str]:
     """The ids of the projects that have a disk there."""
     root = data_dir / FOLDER
-    return sorted(folder.name for folder in root.iterdir()) if root.is_dir() else []
+    return sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
+
+
+def drafts_in(root: Path) -> Path:
+    """The folder for files on their way to a disk below ``root``; what killed writers have left there goes."""
+    remove_stale(root / INCOMING)
+    return root / INCOMING
 
 
 def remove_disks(data_dir: Path, gone: Iterable[str]) -> None:
-    """Remove the disks of projects that are gone."""
+    """Remove the disks of projects that are gone, and what killed writers have left."""
+    if (data_dir / FOLDER).is_dir():
+        drafts_in(data_dir / FOLDER)
     for project_id in gone:
         shutil.rmtree(data_dir / FOLDER / project_id, ignore_errors=True)
 
@@ -204,14 +214,14 @@ def _pairs(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
         raise InvalidArgumentError(f"{source} is neither a file nor a folder; leave it out")
 
 
-def _place(original: Path, copy: Path) -> None:
+def _place(original: Path, copy: Path, drafts: Path) -> None:
     if original.is_dir():
         _make_folder(copy)
         return
     _make_folder(copy.parent)
-    aside = copy.with_name(f".{copy.name[:200]}.{os.urandom(4).hex()}")
+    aside = drafts / f".{copy.name[:200]}.{os.urandom(4).hex()}"
     try:
-        with original.open("rb") as reader, aside.open("xb") as writer:
+        with original.open("rb") as reader, open(open_draft(aside), "wb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
             os.fchmod(writer.fileno(), 0o755 if os.fstat(reader.fileno()).st_mode & 0o111 else 0o644)
             writer.flush()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobsphere.backup.transfer import files_below
 from jobsphere.blob.paths import INCOMING, TRASH, blob_path
-from jobsphere.doctor.look import Finding, Known, Level, names_in
+from jobsphere.doctor.look import Finding, Known, Level, names_in, projects_in
 from jobsphere.domain.attempt import job_id_of
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.resources import Dataset, output_dataset_id
@@ -97,7 +97,7 @@ def datasets(known: Known) -> Iterator[Finding]:
             )
             yield Finding(text, "bring it back from a backup, or delete it and make it again")
     kept = {*stored, *_being_made(known)}
-    for project_id in names_in(root):
+    for project_id in projects_in(root):
         for name in names_in(root / project_id):
             path = root / project_id / name
             if (project_id, name) not in kept and known.is_settled(path):
@@ -106,7 +106,7 @@ def datasets(known: Known) -> Iterator[Finding]:
 
 def disks(known: Known) -> Iterator[Finding]:
     """Every disk has its project."""
-    for project_id in names_in(known.look.shared / "disks"):
+    for project_id in projects_in(known.look.shared / "disks"):
         if project_id not in known.contents.projects:
             path = known.look.shared / "disks" / project_id
             yield Finding(f"disks/{project_id} is of a project that is gone", _NEXT_START, repair=_removing(path))

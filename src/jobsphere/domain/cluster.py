@@ -30,6 +30,8 @@ class ClusterTypes:
         self._of = of
         self._promised = tuple(promised) or tuple(kind.name for kind in VENDOR_TYPES)
         self._known: dict[NodeCapacity, InstanceTypes] = {}
+        self._looked_at: Mapping[str, Node] = {}
+        self._different: list[InstanceTypes] = []
 
     def of(self, node: Node) -> InstanceTypes:
         """The types that this node offers. Nodes of one capacity share them."""
@@ -75,9 +77,13 @@ class ClusterTypes:
         return "; ".join(need.words() for need in self.offered()) or "none at all, tell the operator"
 
     def _each(self) -> list[InstanceTypes]:
-        """The types of all nodes that are not lost, once for each capacity."""
-        nodes = [node for node in self.nodes().values() if node.condition is not Condition.LOST]
-        return list({node.capacity: self.of(node) for node in nodes}.values())
+        """The types of all nodes that are not lost, once for each capacity; every Create asks."""
+        nodes = self.nodes()
+        if nodes is not self._looked_at:
+            there = (node for node in nodes.values() if node.condition is not Condition.LOST)
+            self._different = list({node.capacity: self.of(node) for node in there}.values())
+            self._looked_at = nodes
+        return self._different
 
 
 def _size(need: Need) -> tuple[int, float, int]:

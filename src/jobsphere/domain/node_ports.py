@@ -46,7 +46,7 @@ class Nodes(Protocol):
     """All nodes of a server. Reading them costs nothing: they are kept up to date behind it."""
 
     def all(self) -> Mapping[str, Node]:
-        """The nodes that are known, by name."""
+        """The nodes that are known, by name. What was given stays as it is: when nodes change, another is given."""
         ...
 
     def runner(self, name: str) -> KeepingRunner:

@@ -122,6 +122,10 @@ class JobStore(Protocol):
         """
         ...
 
+    async def live_page(self, status: JobStatus, after: int, limit: int) -> tuple[Sequence[Job], int]:
+        """The same jobs whole, but for unreadable ones, and the number of the last of them; 0 if there is none."""
+        ...
+
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:
         """Jobs whose data is to be cleared: expired, not cleared yet, ended or never executed."""
         ...

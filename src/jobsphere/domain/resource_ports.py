@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -133,12 +135,32 @@ class DatasetFiles(Protocol):
         """Free its bytes."""
         ...
 
+    def making(self, project_id: str) -> AbstractAsyncContextManager[None]:
+        """Meanwhile no :meth:`sweep` takes what was put in place, and has no name yet, for what a crash left."""
+        ...
+
+    async def used(self, project_id: str, dataset_id: str) -> None:
+        """Note that it is used now. Nothing if it is gone."""
+        ...
+
+    async def last_used(self, project_id: str, dataset_id: str) -> datetime | None:
+        """When it was used last, or made if it never was; None if it is gone."""
+        ...
+
     async def projects(self) -> Sequence[str]:
         """The ids of all projects that may hold a dataset."""
         ...
 
-    async def sweep(self, project_id: str, wanted: set[str], now: float) -> None:
-        """Remove what a crash left: whatever is not ``wanted`` and older than a day. ``now``: seconds of the epoch."""
+    async def sweep(self, project_id: str, wanted: Callable[[], Awaitable[set[str]]]) -> bool:
+        """Remove what a crash left of datasets that are not ``wanted``, which is asked after a look at what is there.
+
+        Returns:
+            False if somebody is making one just now: nothing was done.
+        """
+        ...
+
+    async def drop(self, project_id: str) -> None:
+        """Free all bytes of a project that is gone."""
         ...
 
 

@@ -48,6 +48,8 @@ class Dispatcher:
         self._looked_at = 0
         self._open: dict[Place, None] = {}
         """The nodes on which somebody may start now: what they have free, or what is kept of it, has changed."""
+        self._late: dict[str, None] | None = None
+        """Who has come while those who waited before are being taken up; None: they are not."""
         self._places.refresh()
 
     @property
@@ -112,8 +114,31 @@ class Dispatcher:
 
         ``at_once``: how many jobs of its project may run at a time, from now on; None for any number.
 
-        Asked again, for its placing could not be stored, the job has what it was given.
+        Asked again, for its placing could not be stored, the job has what it was given. While those are taken up who
+        waited before this server led, nobody comes before them (:meth:`all_taken_up`).
         """
+        if self._late is not None and job.id not in self:
+            self._late[job.id] = None
+            return None
+        self._place(job, at_once)
+        self._untold.pop(job.id, None)
+        holder = self._holders.get(job.id)
+        return holder.grant if holder else None
+
+    def begin_taking_up(self) -> None:
+        """From now on who waited before is told of, by :meth:`take_up`; then :meth:`all_taken_up`."""
+        self._late = {}
+
+    def take_up(self, job: Job, at_once: int | None) -> None:
+        """As :meth:`place`, for a job that has waited since before this server led; :meth:`turns` tells of its turn."""
+        self._place(job, at_once)
+
+    def all_taken_up(self) -> list[str]:
+        """The ids of those who have come meanwhile, and are to be placed now."""
+        late, self._late = list(self._late or ()), None
+        return late
+
+    def _place(self, job: Job, at_once: int | None) -> None:
         project = self._turns.project(job.project_id)
         self._allow(project, at_once)
         self._take_back(job.id)
@@ -124,9 +149,6 @@ class Dispatcher:
                 self._seek(line.wish)
         self._settle()
         self._turns.forget(project)
-        holder = self._holders.get(job.id)
-        self._untold.pop(job.id, None)
-        return holder.grant if holder else None
 
     def release(self, job_id: str) -> list[str]:
         """The job needs nothing any more: the ids of those whose turn it is now, in their order."""
@@ -140,8 +162,11 @@ class Dispatcher:
 
     def clear(self) -> None:
         """Forget who holds and who waits: another leads, and will have changed it by the next start."""
-        for job_id in [*self._names, *self._holders]:
-            self.release(job_id)
+        self._turns, self._places = Turns(), Places(self._types)
+        for known in (self._holders, self._names, self._untold, self._open):
+            known.clear()
+        self._looked_at, self._late = 0, None
+        self._places.refresh()
 
     def turns(self) -> list[str]:
         """The ids of those whose turn has come since this was asked last, in their order."""

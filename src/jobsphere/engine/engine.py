@@ -65,6 +65,7 @@ class Engine:
         self._nodes = nodes
         self._retention = retention
         self._look_again_s = look_again_s
+        self._running_at_once = running_at_once
         self._dispatcher = Dispatcher(types)
         self._rounds = Rounds(store, nodes)
         self._reconciler = Reconciler(
@@ -91,22 +92,22 @@ class Engine:
     async def start(self) -> None:
         """Take up every live job where it is, then follow hints.
 
+        What runs holds its part before anybody is given anything; who waits is taken up behind it, in order.
         One job that cannot be taken up stops no other.
         """
         if not self._subscribed:
             self._nodes.subscribe(self.nodes_changed, self._hear)
         self._subscribed = self._started = True
         self._dispatcher.nodes_changed()
-        live = [entry async for page in self._rounds.all_live() for entry in page]
-        for entry in live:
-            if entry.has_attempt:
-                await self._take_up(entry.id)
+        self._dispatcher.begin_taking_up()
+        at_work = [job_id async for page in self._rounds.all_at_work() for job_id in page]
+        for job_id in at_work:
+            await self._take_up(job_id)
         self._queue.start()
-        for entry in live:
-            self.wake(entry.id)
-        for job_id in await self._rounds.held(self._nodes.all()):
-            self.wake(job_id)
+        self._wake_all(at_work, can_wait=False)
+        self._wake_all(await self._rounds.held(self._nodes.all()))
         self._tasks = [
+            asyncio.create_task(self._take_up_waiting()),
             asyncio.create_task(self._look_again()),
             asyncio.create_task(self._follow_nodes()),
             asyncio.create_task(self._retention.run()),
@@ -121,6 +122,19 @@ class Engine:
             return
         if job.attempt is not None:
             self._dispatcher.keep(job, where(self._nodes, job.attempt.node))
+
+    async def _take_up_waiting(self) -> None:
+        """Who waits is told to the dispatcher in order, and looked at when it is their turn, or by and by."""
+        try:
+            async for jobs in self._rounds.all_waiting():
+                limits = {project: await self._running_at_once(project) for project in {job.project_id for job in jobs}}
+                for job in jobs:
+                    self._dispatcher.take_up(job, limits[job.project_id])
+                self._wake_all(self._dispatcher.turns(), can_wait=False)
+        except JobsphereError as e:
+            log.error("who waits cannot be listed: taken up by and by", reason=e.public, **e.context)
+        finally:
+            self._wake_all(self._dispatcher.all_taken_up(), can_wait=False)
 
     @property
     def running(self) -> int:
@@ -193,11 +207,13 @@ class Engine:
             self._moved.clear()
             changed = self._dispatcher.nodes_changed()
             for name in changed:
-                self._wake_all(self._dispatcher.holders(name))
-            self._wake_all(self._dispatcher.turns())
+                self._wake_all(self._dispatcher.holders(name), can_wait=False)
+            self._wake_all(self._dispatcher.turns(), can_wait=False)
             self._wake_all(self._dispatcher.front())
             self._wake_all(await self._rounds.held(changed))
 
-    def _wake_all(self, job_ids: Iterable[str]) -> None:
-        for job_id in job_ids:
-            self.wake(job_id)
+    def _wake_all(self, job_ids: Iterable[str], *, can_wait: bool = True) -> None:
+        """``can_wait``: nothing is known to have happened to them; others that come later may be looked at before."""
+        if self._started:
+            for job_id in job_ids:
+                self._queue.add(job_id, can_wait=can_wait)

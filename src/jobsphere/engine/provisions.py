@@ -101,6 +101,7 @@ class Provisioner:
     async def _mounts(self, job: Job) -> AsyncIterator[Mount]:
         for dataset_id in job.spec.dataset_ids:
             dataset = await find_dataset(self._resources, job.project_id, dataset_id)
+            await self._datasets.used(job.project_id, dataset.id)
             source = str(self._datasets.folder(job.project_id, dataset.id))
             yield Mount(source, f"{DATASETS}/{dataset.id}", (dataset.id,))
         if job.spec.attach_project_disk:

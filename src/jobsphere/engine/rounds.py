@@ -10,11 +10,12 @@ import structlog
 
 from jobsphere.domain.attempt import job_id_of
 from jobsphere.domain.errors import UnavailableError
-from jobsphere.domain.job import LIVE_STATUSES
+from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
+from jobsphere.domain.live import IDS_AT_A_TIME, id_pages, job_pages
 from jobsphere.domain.node_ports import UNREACHABLE, Nodes
 from jobsphere.domain.ports import JobStore, LiveId
 
-AT_A_TIME = 1000
+AT_A_TIME = IDS_AT_A_TIME
 """How many jobs one look is about. Up to so many are all looked at each time."""
 _NODES_AT_A_TIME = 64
 log = structlog.get_logger()
@@ -34,10 +35,19 @@ class Rounds:
     async def all_live(self) -> AsyncIterator[Sequence[LiveId]]:
         """Every live job, in pages."""
         for status in LIVE_STATUSES:
-            after = 0
-            while page := await self._store.live_ids(status, after, self._at_a_time):
-                after = page[-1].seq
+            async for page in id_pages(self._store, status, self._at_a_time):
                 yield page
+
+    async def all_at_work(self) -> AsyncIterator[Sequence[str]]:
+        """Every live job that does not wait for a part of a node, in pages."""
+        for status in LIVE_STATUSES:
+            async for page in id_pages(self._store, status, self._at_a_time):
+                yield [entry.id for entry in page if entry.has_attempt or status is not JobStatus.PREPARING]
+
+    async def all_waiting(self) -> AsyncIterator[Sequence[Job]]:
+        """Every job that waits for a part of a node, oldest first, in pages."""
+        async for page in job_pages(self._store, [JobStatus.PREPARING]):
+            yield [job for job in page if job.attempt is None]
 
     async def some_live(self) -> Sequence[LiveId]:
         """The next part of the live jobs; after the last the first again."""

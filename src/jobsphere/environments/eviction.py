@@ -127,16 +127,15 @@ def _remove(prefix: Path) -> bool:
 
 def _trim_caches(data_dir: Path, budget_bytes: int) -> int:
     """Drop the installers' caches if what they hold alone does not fit; how much that was."""
-    cache = data_dir / "cache"
+    cache, doomed = data_dir / "cache", data_dir / "cache.removed"
+    if doomed.exists():  # by one that was killed at it
+        remove_tree(doomed)
     size = disk_usage(cache, alone=True)
     if size <= max(budget_bytes, 0):
         return 0
-    doomed = data_dir / "cache.removed"
     with alone(data_dir / "environments" / BUILDS_LOCK) as idle:
         if not idle:
             return 0
-        if doomed.exists():
-            remove_tree(doomed)
         with durable(Point.CACHE_DROPPED):
             cache.rename(doomed)
     remove_tree(doomed)

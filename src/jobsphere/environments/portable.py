@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import struct
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobsphere.domain.ports import EnvironmentBuildError, Workbench
-from jobsphere.durable import Point, durable
+from jobsphere.durable import Point, durable, locked
 
 _ELF64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
 _PT_INTERP = 3
@@ -40,7 +39,10 @@ def make_portable(program: str, folder: Path, env: Mapping[str, str], bench: Wor
     needed = [Path(loader), *_libraries(loader, program, env, bench)]
     place = folder / _digest(needed)
     if not place.is_dir():
-        _copy(needed, place)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            if not place.is_dir():  # else another build was first
+                _copy(needed, place)
     start = (str(place / needed[0].name), "--library-path", str(place), program)
     return Portable(start, (place, Path(program)))
 
@@ -80,16 +82,12 @@ def _digest(files: list[Path]) -> str:
 
 
 def _copy(files: list[Path], place: Path) -> None:
-    draft = place.with_name(f"{place.name}.{os.getpid()}.draft")
-    draft.mkdir(parents=True)
+    draft = place.with_name("draft")
+    shutil.rmtree(draft, ignore_errors=True)  # of one that was killed at it
+    draft.mkdir()
     for path in files:
         shutil.copyfile(path, draft / path.name)
         (draft / path.name).chmod(0o755)
     draft.chmod(0o755)
-    try:
-        with durable(Point.PORTABLE_MADE):
-            draft.rename(place)
-    except OSError:
-        shutil.rmtree(draft)
-        if not place.is_dir():  # else another build was first
-            raise
+    with durable(Point.PORTABLE_MADE):
+        draft.rename(place)

@@ -50,6 +50,7 @@ def trim_images(data_dir: Path, budget_bytes: int) -> tuple[PulledImage, ...]:
     Raises:
         OSError: the engine does not answer, or not as it should.
     """
+    _drop_drafts(data_dir / FOLDER)
     for path, image in _stored(data_dir):
         if not image.in_use:
             _drop_superseded(path)
@@ -85,6 +86,14 @@ def _look(path: Path) -> PulledImage | None:
         in_use=not unused,
         complete=bool(versions),
     )
+
+
+def _drop_drafts(folder: Path) -> None:
+    """Remove the halves of records whose writers were killed: whoever writes one holds the lock of pulls."""
+    if drafts := [*folder.glob("*.new")]:
+        with alone(folder / PULLS_LOCK) as idle:
+            for draft in drafts if idle else ():
+                draft.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> bool:

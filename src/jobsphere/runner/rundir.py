@@ -30,6 +30,7 @@ import signal
 import struct
 import time
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
 from jobsphere.domain.attempt import AttemptPlan, Collected, Ended, Observation, Started, Step, StopOrder
@@ -43,9 +44,8 @@ LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbo
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
 RESERVE_BYTES = 64 * 1024
 RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
-"""The room kept for each record that must be written whatever happens."""
+"""The room kept for each record that must be written whatever happens. It is of this size until it is written into."""
 _DRAFT = ".tmp"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 T = TypeVar("T")
 _FLOCK = struct.Struct("hhqqi0q")
 
@@ -92,21 +92,22 @@ class RunDirectory:
     def record(self, name: str, value: object) -> None:
         """Put a record in place at once, durable on return: the directory's own entry too.
 
-        On a full disk it goes into the room that was kept for it, which nobody else can have taken.
+        Where room was kept for it, that room is its draft: a full disk cannot keep it from being written, and no file
+        is made for it.
         """
         data = records.dumps(value)
-        try:
+        if len(data) > RECORD_BYTES.get(name, 0) or not self._fill_reserve(name, data):
             _replace_file(self.at(name), data, Point.ATTEMPT_RECORD)
-        except OSError as error:
-            if error.errno not in _FULL or len(data) > RECORD_BYTES.get(name, 0):
-                raise
-            self._fill_reserve(name, data)
         sync_directory(self.path, Point.ATTEMPT_RECORD)
         sync_directory(os.path.dirname(self.path), Point.ATTEMPT_RECORD)
 
-    def _fill_reserve(self, name: str, data: bytes) -> None:
+    def _fill_reserve(self, name: str, data: bytes) -> bool:
+        """Write the record into the room kept for it; False if that is used up."""
         kept = self.at(f"{RESERVE}.{name}")
-        fd = os.open(kept, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(kept, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
         try:
             os.pwrite(fd, data, 0)
             os.ftruncate(fd, len(data))
@@ -116,6 +117,7 @@ class RunDirectory:
             os.close(fd)
         with durable(Point.ATTEMPT_RESERVE):
             os.rename(kept, self.at(name))
+        return True
 
     def plan(self) -> AttemptPlan:
         """The plan. It is there before the directory has its name."""
@@ -294,6 +296,7 @@ def clear_drafts(path: str) -> None:
             os.unlink(os.path.join(path, name))
 
 
+@cache
 def boot_id() -> str:
     """The kernel's id of this boot: process ids and locks of another boot mean nothing."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

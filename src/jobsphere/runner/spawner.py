@@ -3,7 +3,7 @@
 It listens on a Unix socket of the data directory. A request is one line of JSON, ``{"launch": RUN_DIRECTORY, "environ":
 {NAME: VALUE}}``; so is its answer, ``{"pid": N}`` or ``{"error": TEXT}``. The variables are for this one supervisor:
 the server that asks is not always the one that started the spawner. Being a subreaper, it inherits the tree of a
-supervisor that was killed, and ends it. It goes when no supervisor is left and nobody has been connected for a while.
+supervisor that was killed, and ends it. It goes when no supervisor is at work and nobody has been connected for long.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,10 +24,13 @@ from types import FrameType
 
 from jobsphere.domain.attempt import AttemptPlan, Collected, Ended, Started, Step, StopOrder
 from jobsphere.runner import records
+from jobsphere.runner.crew import Crew, Member
 from jobsphere.runner.processes import become_subreaper, kill_and_wait, seize_tree, set_process_name
+from jobsphere.runner.rundir import boot_id
 
 SOCKET, LOCK = "spawner.sock", "spawner.lock"
 IDLE_S = 5.0
+_KEPT_FOR_EACH_CPU = 4
 _MAX_REQUEST = 64 * 1024
 
 
@@ -102,16 +103,17 @@ def _at_socket(run_folder: str, name: str, act: Callable[[socket.socket, str], o
 
 class _Spawner:
     def __init__(self, path: str, listener: socket.socket, supervise: Callable[[str], None], idle_s: float) -> None:
-        self._path, self._listener, self._supervise, self._idle_s = path, listener, supervise, idle_s
-        self._supervisors: set[int] = set()
+        self._path, self._listener, self._idle_s = path, listener, idle_s
         self._buffers: dict[socket.socket, bytes] = {}
         self._selector = selectors.DefaultSelector()
+        self._crew = Crew(self._selector, supervise, _KEPT_FOR_EACH_CPU * (os.cpu_count() or 1))
 
     def serve(self) -> None:
         become_subreaper()
         set_process_name("js-spawner")
         os.umask(0o077)
         records.warm(AttemptPlan, Collected, Ended, Started, Step, StopOrder)
+        boot_id()  # remembered, with all that reading it takes
         wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _reset_signals()
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
@@ -126,18 +128,21 @@ class _Spawner:
 
     def _serve_once(self, wake: int) -> bool:
         """One round; whether to go on."""
-        busy = bool(self._supervisors or self._buffers)
-        ready = self._selector.select(None if busy else self._idle_s)
+        busy = self._crew.busy or bool(self._buffers)
+        ready = self._selector.select(None if busy and not self._crew.idle else self._idle_s)
         if not ready and not busy:
             return False
         for key, _ in ready:
-            if key.fileobj is self._listener:
+            if isinstance(key.data, Member):
+                self._crew.heard(key.data)
+            elif key.fileobj is self._listener:
                 self._accept()
             elif key.fd == wake:
                 os.read(wake, 4096)
                 self._reap()
             elif isinstance(key.fileobj, socket.socket):
                 self._receive(key.fileobj)
+        self._crew.rest(self._idle_s)
         return True
 
     def _accept(self) -> None:
@@ -172,44 +177,25 @@ class _Spawner:
 
     def _launch(self, run_directory: str, environ: dict[str, str]) -> int:
         self._reap()  # nothing of a killed supervisor is left when the next one looks
-        pid = os.fork()
-        if pid == 0:
-            self._become_supervisor(run_directory, environ)
-        self._supervisors.add(pid)
-        return pid
-
-    def _become_supervisor(self, run_directory: str, environ: dict[str, str]) -> None:
-        code = 1
-        try:
-            os.setsid()
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.environ.update(environ)
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            self._supervise(run_directory)
-            code = 0
-        except BaseException:  # noqa: BLE001  a forked process must not return into its parent's code
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+        return self._crew.launch(run_directory, environ)
 
     def _reap(self) -> None:
         """Collect the ended; end the trees that killed supervisors left behind."""
         crashed = False
         for pid, status in _ended_children():
-            crashed |= pid in self._supervisors and status != 0
-            crashed |= pid not in self._supervisors
-            self._supervisors.discard(pid)
+            crashed |= status != 0 or pid not in self._crew
+            if pid in self._crew:
+                self._crew.ended(pid)
         if crashed:
             self._end_orphans()
 
     def _end_orphans(self) -> None:
         until = time.monotonic() + 5
-        while time.monotonic() < until and (orphans := seize_tree(os.getpid(), self._supervisors.__contains__)):
+        while time.monotonic() < until and (orphans := seize_tree(os.getpid(), self._crew.__contains__)):
             kill_and_wait(orphans)
             for pid, _ in _ended_children():
-                self._supervisors.discard(pid)
+                if pid in self._crew:
+                    self._crew.ended(pid)
 
 
 def _ended_children() -> list[tuple[int, int]]:

@@ -32,6 +32,7 @@ _OWN_NAME = f"127.0.0.1 {HOSTNAME}\n"
 """A line of ``hosts``: programs (Spark's driver) look their own host's name up, and end if it is nobody's."""
 _LATER = "resolv.conf"
 """Mounted over it, since it changes with the network: the file is only there to be covered."""
+_DRAFT = "etc.new"
 _PRIVATE = shutil.ignore_patterns("private", "*.key", "*-key.pem")
 
 
@@ -58,8 +59,8 @@ def _version(etc: str, sources: list[str]) -> str:
 
 
 def _make(folder: str, etc: str, sources: list[str]) -> None:
-    draft = f"{folder}.new"
-    shutil.rmtree(draft, ignore_errors=True)  # of one that was killed at it
+    draft = os.path.join(os.path.dirname(folder), _DRAFT)
+    shutil.rmtree(draft, ignore_errors=True)  # of one that was killed at it, whatever the host had by then
     os.makedirs(draft, mode=0o755)
     texts = {**_ACCOUNTS, _LATER: "", "hosts": _hosts(etc) + _OWN_NAME}
     for name in sources:

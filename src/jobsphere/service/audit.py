@@ -15,6 +15,8 @@ from jobsphere.service.trail import Trail
 
 MAX_ROWS = 100_000
 OK = "OK"
+SERVER = Subject("server", "server")
+"""Who does what nobody has asked for."""
 _MAX_ID_CHARS = 64
 _ANONYMOUS_AT_ONCE = 100
 _ANONYMOUS_PER_S = 1.0
@@ -92,7 +94,7 @@ class Audit:
             gone += part
         if gone:
             notes = [("rows", str(gone)), ("before", before.isoformat())]
-            await self.record(Subject("server", "server"), "jobsphere audit expiry", notes, Trail(), "server", OK)
+            await self.record(SERVER, "jobsphere audit expiry", notes, Trail(), SERVER.name, OK)
         return gone
 
     async def find(self, who: Subject, query: AuditQuery) -> Sequence[AuditRow]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from jobsphere.domain.access import Action
 from jobsphere.domain.access_ports import AccountStore
 from jobsphere.domain.capacity import Need, NodeCapacity
 from jobsphere.domain.cluster import ClusterTypes
-from jobsphere.domain.errors import NotFoundError
+from jobsphere.domain.errors import CorruptedError, NotFoundError
 from jobsphere.domain.finding import Found, JobFinder
-from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
+from jobsphere.domain.job import Job, JobStatus
+from jobsphere.domain.live import BEYOND_PREPARING, id_pages, job_pages
 from jobsphere.domain.node_ports import Node
 from jobsphere.domain.ports import JobStore
 from jobsphere.domain.resource import Project, Subject
@@ -133,7 +135,7 @@ class Board:
     async def queue(self, who: Subject) -> Queue:
         """The jobs under way and the nodes, as the attempts that are under way leave them."""
         seen = {project.id: project for project in await self.projects(who)}
-        live = await self._jobs.jobs_in(LIVE_STATUSES)
+        live, all_waiting = await self._live()
 
         def shown(jobs: Sequence[Job]) -> tuple[Queued, ...]:
             of = ((job, seen.get(job.project_id)) for job in jobs[:_SHOWN])
@@ -141,11 +143,32 @@ class Board:
 
         running = [job for job in live if job.attempt is not None]
         waiting = [job for job in live if job.attempt is None]
-        return Queue(shown(running), shown(waiting), len(running), len(waiting), self._use(running))
+        return Queue(shown(running), shown(waiting), len(running), all_waiting, self._use(running))
 
     def types(self) -> Sequence[Need]:
         """The instance types that jobs may ask for."""
         return self._types.offered()
+
+    async def _live(self) -> tuple[Sequence[Job], int]:
+        """Every job that has an attempt and the first of those that wait, oldest first; and how many wait.
+
+        Of those that wait far behind only the number is read: there may be a million.
+        """
+        jobs: dict[str, Job] = {}
+        all_waiting = shown = 0
+        async for page in id_pages(self._jobs, JobStatus.PREPARING):
+            placed = [entry.id for entry in page if entry.has_attempt]
+            waiting = [entry.id for entry in page if not entry.has_attempt]
+            all_waiting += len(waiting)
+            for job_id in placed + waiting[: _SHOWN - shown]:
+                with suppress(NotFoundError, CorruptedError):
+                    jobs[job_id] = await self._jobs.get_job(job_id)
+            shown = min(shown + len(waiting), _SHOWN)
+        async for page in job_pages(self._jobs, BEYOND_PREPARING):
+            all_waiting += sum(job.attempt is None for job in page)
+            jobs |= {job.id: job for job in page}
+        live = [job for job in jobs.values() if not job.status.terminal]
+        return sorted(live, key=lambda job: (job.created_at, job.id)), all_waiting
 
     def _use(self, running: Sequence[Job]) -> tuple[NodeUse, ...]:
         nodes = self._types.nodes()

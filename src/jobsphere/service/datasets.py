@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from jobsphere.domain.access import Action
 from jobsphere.domain.errors import AlreadyExistsError, InvalidArgumentError
-from jobsphere.domain.job import LIVE_STATUSES, Job
+from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.limits import MAX_LABELS, MAX_PATH_CHARS
+from jobsphere.domain.live import attempted_jobs, job_pages
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.resource import Subject
 from jobsphere.domain.resource_ports import DatasetFiles
@@ -51,14 +53,15 @@ class Datasets(Resources[Dataset]):
         if any(known.name == name for known in await self.all(who, project_id, Action.RESOURCE_CHANGE)):
             raise AlreadyExistsError(f"the project has the dataset {name!r} already; a dataset never changes")
         dataset_id = self._backing.ids.new()
-        content = await self._files.take(project_id, dataset_id, sources)
-        body = Dataset(content.size_bytes, content.files, description, labels)
-        try:
-            async with self._quotas.adding(project_id, content.size_bytes):
-                return await self._add(who, project_id, name, body, dataset_id)
-        except BaseException:
-            await self._files.remove(project_id, dataset_id)
-            raise
+        async with self._files.making(project_id):
+            content = await self._files.take(project_id, dataset_id, sources)
+            body = Dataset(content.size_bytes, content.files, description, labels)
+            try:
+                async with self._quotas.adding(project_id, content.size_bytes):
+                    return await self._add(who, project_id, name, body, dataset_id)
+            except BaseException:
+                await self._files.remove(project_id, dataset_id)
+                raise
 
     async def describe(
         self, who: Subject, project_id: str, name: str, description: str, labels: tuple[tuple[str, str], ...]
@@ -99,17 +102,52 @@ class Datasets(Resources[Dataset]):
         await self.find(who, project_id, dataset_id, Action.RESOURCE_CHANGE)
         return await self._done(who, project_id, OperationKind.ACTIVATE_DATASET)
 
+    async def expire(self, days: int) -> AsyncGenerator[Resource[Dataset]]:
+        """Remove those that no job refers to and that nobody has used for so many days; each once it is gone.
+
+        What a job refers to that waits, runs, or may be executed yet is in use, and so noted.
+        """
+        before = self._backing.clock.now() - timedelta(days=days)
+        referred = await self._referred()
+        for dataset in await self._backing.resources.list_resources(Dataset):
+            if dataset.id in referred:
+                await self._files.used(dataset.project_id, dataset.id)
+            elif await self._is_old(dataset, before) and await self._backing.resources.delete_resource(dataset):
+                if dataset.id in await self._referred():  # a job was created in between: it shall find it
+                    await self._backing.resources.add_resource(dataset)
+                    continue
+                await self._files.remove(dataset.project_id, dataset.id)
+                yield dataset
+
+    async def _is_old(self, dataset: Resource[Dataset], before: datetime) -> bool:
+        last_used = await self._files.last_used(dataset.project_id, dataset.id)
+        return dataset.created_at < before and last_used is not None and last_used < before
+
+    async def _referred(self) -> set[str]:
+        """The ids of the datasets that jobs read or will read."""
+        found = _inputs(await self._backing.jobs.jobs_in([JobStatus.CREATING]))
+        async for page in job_pages(self._backing.jobs, LIVE_STATUSES):
+            found |= _inputs(page)
+        return found
+
     async def sweep(self) -> None:
-        """Free what no dataset names: a crash came in between, or its project is deleted."""
-        now = self._backing.clock.now().timestamp()
+        """Free what no dataset names: a crash came in between, or its project is deleted.
+
+        Where somebody is making one just now, that is for the next sweep.
+        """
         holding = await self._files.projects()  # before the projects: one that is made meanwhile is none that is gone
-        live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
-        being_made = {dataset_id for job in live for dataset_id in _outputs(job)}
         projects = {project.id for project in await self._backing.jobs.list_projects()}
         for project_id in holding:
-            known = await self._backing.resources.list_resources(Dataset, project_id)
-            wanted = {dataset.id for dataset in known} | being_made
-            await self._files.sweep(project_id, wanted, now if project_id in projects else math.inf)
+            if project_id in projects:
+                await self._files.sweep(project_id, partial(self._wanted, project_id))
+            else:
+                await self._files.drop(project_id)
+
+    async def _wanted(self, project_id: str) -> set[str]:
+        """Those that jobs are making first: they become datasets before their jobs end."""
+        made = {dataset_id async for job in attempted_jobs(self._backing.jobs) for dataset_id in _outputs(job)}
+        known = await self._backing.resources.list_resources(Dataset, project_id)
+        return made | {dataset.id for dataset in known}
 
     def _uses(self, job: Job, resource: Resource[Dataset]) -> bool:
         return resource.id in job.spec.dataset_ids
@@ -126,6 +164,11 @@ def check_dataset(name: str, description: str, labels: tuple[tuple[str, str], ..
         raise InvalidArgumentError("description: holds a control character")
     if len(description) > MAX_PATH_CHARS or len(labels) > MAX_LABELS:
         raise InvalidArgumentError(f"description, labels: at most {MAX_PATH_CHARS} characters, and {MAX_LABELS} labels")
+
+
+def _inputs(jobs: Iterable[Job]) -> set[str]:
+    """The ids of the datasets that jobs read or will read."""
+    return {dataset_id for job in jobs if not job.data_cleared for dataset_id in job.spec.dataset_ids}
 
 
 def _outputs(job: Job) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from jobsphere.domain.errors import NotFoundError
-from jobsphere.domain.job import LIVE_STATUSES
+from jobsphere.domain.live import attempted_jobs
 from jobsphere.domain.ports import JobStore
 from jobsphere.domain.quota import Quota, StoredSizes, Usage, check_bytes, check_jobs, check_queued, check_room
 from jobsphere.domain.quota_ports import DiskBytes, JobCounts, StoredBytes
@@ -118,10 +118,10 @@ class Quotas:
 
     async def usage(self, project_id: str) -> Usage:
         """What the project has now."""
-        held = await self._store.jobs_in(LIVE_STATUSES)
+        held = {job.id: job.project_id async for job in attempted_jobs(self._store)}
         return Usage(
             await self._counts.stored_jobs(project_id),
-            sum(job.project_id == project_id and job.attempt is not None for job in held),
+            sum(owner == project_id for owner in held.values()),
             await self._counts.queued_jobs(project_id),
             await self._sizes(project_id),
         )

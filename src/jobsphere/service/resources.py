@@ -9,6 +9,7 @@ from typing import Generic
 from jobsphere.domain.access import Action
 from jobsphere.domain.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError
 from jobsphere.domain.job import LIVE_STATUSES, Job
+from jobsphere.domain.live import job_pages
 from jobsphere.domain.operation import Operation, OperationKind
 from jobsphere.domain.ports import Clock, Ids, JobStore
 from jobsphere.domain.resource import Subject
@@ -72,8 +73,9 @@ class Resources(Generic[B]):
 
     async def users(self, resource: Resource[B]) -> list[Job]:
         """The live jobs that use it."""
-        live = await self._backing.jobs.jobs_in(LIVE_STATUSES)
-        return [job for job in live if job.project_id == resource.project_id and self._uses(job, resource)]
+        pages = job_pages(self._backing.jobs, LIVE_STATUSES)
+        live = {job.id: job async for page in pages for job in page if job.project_id == resource.project_id}
+        return [job for job in live.values() if self._uses(job, resource)]
 
     async def _done(self, who: Subject, project_id: str, kind: OperationKind) -> Operation:
         """The operation of something that is done."""

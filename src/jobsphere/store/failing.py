@@ -107,6 +107,10 @@ class FailingJobStore(Faults):
         """See :class:`jobsphere.domain.ports.JobStore`."""
         return await self._call("live_ids", lambda: self._inner.live_ids(status, after, limit))
 
+    async def live_page(self, status: JobStatus, after: int, limit: int) -> tuple[Sequence[Job], int]:
+        """As the port says, or the fault."""
+        return await self._call("live_page", lambda: self._inner.live_page(status, after, limit))
+
     async def jobs_in(self, statuses: Sequence[JobStatus]) -> Sequence[Job]:
         """As the port says, or the fault."""
         return await self._call("jobs_in", lambda: self._inner.jobs_in(statuses))

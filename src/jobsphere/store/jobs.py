@@ -110,6 +110,11 @@ class SqlJobStore:
         rows = await self._database.first(sql.LIVE_IDS, {"status": status.value, "after": after}, limit)
         return [LiveId(seq, job_id, bool(attempt)) for seq, job_id, attempt in rows]
 
+    async def live_page(self, status: JobStatus, after: int, limit: int) -> tuple[Sequence[Job], int]:
+        """The next jobs in a live status, whole."""
+        rows = await self._database.first(sql.LIVE_PAGE, {"status": status.value, "after": after}, limit)
+        return _readable((job_id, record) for _, job_id, record in rows), rows[-1][0] if rows else 0
+
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:
         """Settled jobs whose data has expired, the longest expired first."""
         return _readable(await self._database.first(sql.EXPIRED_JOBS, {"now": to_micros(now)}, limit))

@@ -99,6 +99,11 @@ class MemoryJobStore:
         entries = [entry for entry in self._jobs.values() if entry.seq > after and entry.job.status is status]
         return [LiveId(entry.seq, entry.job.id, entry.job.attempt is not None) for entry in entries[:limit]]
 
+    async def live_page(self, status: JobStatus, after: int, limit: int) -> tuple[Sequence[Job], int]:
+        """The next jobs in a live status, whole."""
+        ids = await self.live_ids(status, after, limit)
+        return [self._jobs[entry.id].job for entry in ids], ids[-1].seq if ids else 0
+
     async def expired_jobs(self, now: datetime, limit: int) -> Sequence[Job]:
         """Settled jobs whose data has expired, the longest expired first."""
         expired = [(job.data_expires_at, job) for job in self._settled_with_data() if job.data_expires_at is not None]

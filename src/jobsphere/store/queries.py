@@ -125,6 +125,7 @@ LIVE_IDS = Query(
     .order_by(jobs.c.seq.asc()),
     cut=True,
 )
+LIVE_PAGE = Query(_in_status().where(LIVE, jobs.c.seq > bindparam("after")), cut=True)
 
 
 _FOUND = _newest(jobs.c.id, jobs.c.record)

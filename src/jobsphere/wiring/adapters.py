@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobsphere.blob.datasets import FOLDER as DATASETS
-from jobsphere.blob.datasets import LocalDatasets
+from jobsphere.blob.datasets import GRACE_S, LocalDatasets
 from jobsphere.blob.signing import HmacUrlSigner
 from jobsphere.config import Settings
 from jobsphere.domain.cluster import ClusterTypes
@@ -67,7 +67,7 @@ async def open_adapters(settings: Settings, data_dir: Path, http_url: str, stack
     keys.box()  # a key that is none is told now
     blobs = blobs_of(settings, settings.node_dir, store)
     told = keys.for_node() | blobs.for_node
-    datasets = LocalDatasets(settings.shared / DATASETS)
+    datasets = LocalDatasets(settings.shared / DATASETS, 0 if settings.shared == data_dir else GRACE_S)
     takers = Takers(blobs.store, datasets)
     nodes: Nodes
     if settings.slurm_partition:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -113,7 +112,7 @@ async def _nodes_of(settings: Settings, blobs: BlobStore, stack: AsyncExitStack)
 async def drop_files(data: JobData, shared: Path, project_id: str, attempts: Sequence[str]) -> None:
     """Free all files of a project that is deleted: those of its jobs, its datasets, its disk. May be repeated."""
     await data.drop(project_id, attempts)
-    await LocalDatasets(shared / DATASETS).sweep(project_id, set(), math.inf)
+    await LocalDatasets(shared / DATASETS).drop(project_id)
     await asyncio.to_thread(ProjectDisk(shared, project_id).drop)
 
 

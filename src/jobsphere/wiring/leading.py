@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from jobsphere.blob.project_disk import disks_in, remove_disks
 from jobsphere.config import Settings
 from jobsphere.domain.errors import FailedPreconditionError
@@ -16,6 +18,8 @@ from jobsphere.domain.replica_ports import Alone
 from jobsphere.durable import Point, locked_file, write_private
 from jobsphere.engine.leading import Leading
 from jobsphere.engine.upkeep import keep_up
+from jobsphere.service.audit import OK, SERVER
+from jobsphere.service.trail import Trail
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.store.leases import LIFE_S
 from jobsphere.web.pages import Leader
@@ -27,6 +31,7 @@ from jobsphere.wiring.usecases import UseCases
 _LEASE = "engine"
 _OWNER = "owner.json"
 _EXPIRY_S = 3600.0
+log = structlog.get_logger()
 
 
 class Turn:
@@ -88,7 +93,6 @@ class Turn:
 @asynccontextmanager
 async def lead(settings: Settings, adapters: Adapters, cases: UseCases) -> AsyncGenerator[None]:
     """Do meanwhile what one server does for all: move jobs on, and remove what is nobody's, at once or by and by."""
-    await cases.services.datasets.sweep()
     holding = disks_in(settings.shared)  # before the projects: one that is made meanwhile is none that is gone
     projects = {project.id for project in await adapters.store.list_projects()}
     await asyncio.to_thread(remove_disks, settings.shared, set(holding) - projects)
@@ -96,6 +100,7 @@ async def lead(settings: Settings, adapters: Adapters, cases: UseCases) -> Async
     try:
         await cases.engine.start()
         upkeep.append(asyncio.create_task(keep_up(lambda: adapters.blob_parts.sweep(cases.data), SWEEP_S)))
+        upkeep.append(asyncio.create_task(keep_up(lambda: keep_datasets(settings.dataset_days, cases), _EXPIRY_S)))
         if (days := settings.audit_days) is not None:
             upkeep.append(asyncio.create_task(keep_up(lambda: cases.desk.audit.expire(days), _EXPIRY_S)))
         async with ray_nodes_kept(settings):
@@ -105,6 +110,21 @@ async def lead(settings: Settings, adapters: Adapters, cases: UseCases) -> Async
             task.cancel()
         await cases.engine.stop()
         await asyncio.gather(*upkeep, return_exceptions=True)
+
+
+async def keep_datasets(days: int | None, cases: UseCases) -> None:
+    """Remove what crashes left of datasets and, where ``days`` are set, those that were not used for so long.
+
+    Each that goes is a row of the audit log, as one that somebody deletes.
+    """
+    datasets, audit = cases.services.datasets, cases.desk.audit
+    await datasets.sweep()
+    if days is None:
+        return
+    async for gone in datasets.expire(days):
+        log.info("unused dataset removed", project=gone.project_id, dataset=gone.id, bytes=gone.body.size_bytes)
+        ids = [("project_id", gone.project_id), ("dataset_id", gone.id), ("name", gone.name)]
+        await audit.record(SERVER, "jobsphere dataset expiry", ids, Trail(), SERVER.name, OK)
 
 
 async def claim_shared(settings: Settings, data_dir: Path, store: SqlJobStore) -> None:
