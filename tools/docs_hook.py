@@ -25,7 +25,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "adr/index.md": decisions,
     }.items():
         files.append(File.generated(config, name, content=make()))
+    for path in (ROOT / "deploy").iterdir():
+        files.append(File.generated(config, f"deploy/{path.name}", content=path.read_text()))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Lead links to files of the project, which lie beside ``docs``, to those within the site."""
+    return markdown.replace("](../deploy/", "](deploy/")
 
 
 def commands() -> str:

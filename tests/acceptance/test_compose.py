@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,12 +20,14 @@ from tests.commands import jobsphere
 from tests.compose import PATH, Carried, haproxy, services
 from tests.integration.s3_server import BUCKET, s3_service
 from tests.live import wait_for
-from tests.many_servers import foreground, killed, leads
+from tests.many_servers import foreground, host_of, killed, leads
 from tests.postgres import PASSWORD, Postgres
 
 pytestmark = pytest.mark.skipif(
     shutil.which("haproxy", path=PATH) is None and not os.environ.get("CI"), reason="haproxy is not installed"
 )
+
+_ESTABLISHED = "01"
 
 
 @pytest.fixture
@@ -62,6 +65,35 @@ def carried(postgres: Postgres, tmp_path: Path, seen: Path) -> Iterator[dict[str
             one.start()
         stack.enter_context(haproxy(tmp_path, f"{net}.1", at))
         yield running
+
+
+def carries(server: Carried) -> bool:
+    """Whether a client is connected to the server's proxy."""
+    address = "".join(f"{int(part):02X}" for part in reversed(host_of(server).split(".")))
+    here = f"{address}:{server.ports['proxy']:04X}"
+    table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(local == here and state == _ESTABLISHED for _, local, _, state, *_ in table)
+
+
+def test_a_server_that_stands_still_is_left_by_its_clients(
+    carried: dict[str, Carried], tmp_path: Path, seen: Path
+) -> None:
+    """As one whose machine has lost its power: nothing comes from it any more, no end of a connection either."""
+    servers = [one for name, one in carried.items() if name.startswith("server")]
+    with foreground(servers[0].client(), tmp_path / "job", seen / "go") as client:
+        client.shows_more()
+        carrying = [server for server in servers if carries(server)]
+        assert carrying
+        for server in carrying:  # one of them has the log
+            assert server.process
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                wait_for(lambda server=server: not carries(server), "the balancer has given it up")
+                client.shows_more()
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+        (seen / "go").touch()
+        client.succeeds()
 
 
 def test_jobs_run_behind_its_balancer_and_outlive_their_leader(

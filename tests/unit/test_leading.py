@@ -10,6 +10,7 @@ import pytest
 
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.engine.leading import Leading
+from jobsphere.engine.upkeep import cancelled
 
 LIFE_S = 0.2
 
@@ -29,8 +30,9 @@ class DatabaseLeases:
     def __init__(self, database: Database, me: str) -> None:
         self._database = database
         self._me = me
-        self.away = self.hangs = False
+        self.away = self.hangs = self.swallows = False
         self.takes_s = 0.0
+        self.asked = 0
 
     async def hold(self, name: str) -> bool:
         assert name == "engine"
@@ -38,6 +40,10 @@ class DatabaseLeases:
             raise UnavailableError("the database is away")
         if self.hangs:
             await asyncio.Event().wait()
+        if self.swallows:
+            self.asked += 1
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         database = self._database
         if database.holder not in {"", self._me} and database.seconds < database.until:
             return False
@@ -74,6 +80,7 @@ class Server:
             self.works = False
 
     async def stop(self) -> None:
+        self.leading.stop()
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -101,6 +108,34 @@ async def until(what: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not what():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.005)
+
+
+async def test_one_whose_database_swallows_its_cancellation_stops_all_the_same(
+    database: Database, start: Callable[[str], Server]
+) -> None:
+    one = start("one")
+    await until(lambda: one.works)
+    one.leases.swallows = True
+    await until(lambda: one.leases.asked)
+    async with asyncio.timeout(20):
+        await one.stop()
+    assert not one.works
+    assert database.holder == ""
+
+
+async def test_what_swallows_its_cancellation_is_cancelled_again() -> None:
+    async def deaf() -> None:
+        for _ in range(3):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        raise OSError("it ends somehow")
+
+    tasks = [asyncio.create_task(deaf()) for _ in range(2)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await cancelled(*tasks, again_s=0.01)
+    assert all(task.done() for task in tasks)
+    await cancelled()
 
 
 async def test_one_leads_and_another_at_once_when_it_stops(database: Database, start: Callable[[str], Server]) -> None:

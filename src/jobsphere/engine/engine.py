@@ -21,6 +21,7 @@ from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler, always, any_number, where
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.rounds import AT_A_TIME, Rounds
+from jobsphere.engine.upkeep import cancelled
 from jobsphere.engine.work import KeyedQueue
 
 _WORKERS = 16
@@ -166,9 +167,7 @@ class Engine:
     async def stop(self) -> None:
         """Stop moving jobs on. Their attempts run on; the next start takes them up, here or elsewhere."""
         self._started = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(*self._tasks)
         await self._queue.stop()
         self._dispatcher.clear()
 

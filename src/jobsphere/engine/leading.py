@@ -48,11 +48,16 @@ class Leading:
         self._monotonic = monotonic
         self._until = float("-inf")
         self._work: asyncio.Task[None] | None = None
+        self._stopped = False
 
     @property
     def leads(self) -> bool:
         """Whether this server may act now: asked before each act that another leader must not do as well."""
         return self._monotonic() < self._until
+
+    def stop(self) -> None:
+        """Have :meth:`run` end even if what it calls swallows its cancellation."""
+        self._stopped = True
 
     async def run(self) -> None:
         """Lead whenever that is possible, until cancelled; then the lease is given back: another leads at once."""
@@ -60,6 +65,8 @@ class Leading:
             while True:
                 went_on = self.leads  # if not, another may have led meanwhile: what this one knows is old
                 held = await self.hold()
+                if self._stopped:
+                    return
                 if self._work is not None and (not (went_on and held) or self._work.done()):
                     await self._end(self._work)
                 if held and self._work is None:

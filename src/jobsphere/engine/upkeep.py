@@ -9,7 +9,22 @@ import structlog
 
 from jobsphere.domain.errors import JobsphereError
 
+_AGAIN_S = 5.0
 log = structlog.get_logger()
+
+
+async def cancelled(*tasks: asyncio.Task[None], again_s: float = _AGAIN_S) -> None:
+    """Cancel the tasks, and wait until they have ended, however.
+
+    One that goes on after ``again_s`` seconds is cancelled again: what it called may have swallowed the first time
+    (before Python 3.12 ``asyncio.wait_for`` does, when what it waits for comes at the same moment).
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=again_s)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def keep_up(work: Callable[[], Awaitable[object]], interval_s: float) -> None:

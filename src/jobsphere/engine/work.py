@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from jobsphere.domain.job import Job
+from jobsphere.engine.upkeep import cancelled
 
 GATHER_S = 0.004
 """How long hints about one key are gathered: a short job's records appear within so much of each other."""
@@ -71,9 +72,7 @@ class KeyedQueue:
 
         What waits is forgotten: whoever starts again adds what there is to do then.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(*self._tasks)
         self._ready = asyncio.Semaphore(0)
         self._soon.clear()
         self._later.clear()

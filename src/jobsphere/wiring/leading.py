@@ -17,7 +17,7 @@ from jobsphere.domain.node_ports import OneNode
 from jobsphere.domain.replica_ports import Alone
 from jobsphere.durable import Point, locked_file, write_private
 from jobsphere.engine.leading import Leading
-from jobsphere.engine.upkeep import keep_up
+from jobsphere.engine.upkeep import cancelled, keep_up
 from jobsphere.service.audit import OK, SERVER
 from jobsphere.service.trail import Trail
 from jobsphere.store.jobs import SqlJobStore
@@ -84,7 +84,8 @@ class Turn:
 
     async def give_up(self) -> None:
         """Lead no more; another server may, at once. A repeat does nothing."""
-        if self._task is not None:
+        if self._task is not None and self._leading is not None:
+            self._leading.stop()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._alone.aclose()
@@ -106,10 +107,8 @@ async def lead(settings: Settings, adapters: Adapters, cases: UseCases) -> Async
         async with ray_nodes_kept(settings):
             yield
     finally:
-        for task in upkeep:
-            task.cancel()
         await cases.engine.stop()
-        await asyncio.gather(*upkeep, return_exceptions=True)
+        await cancelled(*upkeep)
 
 
 async def keep_datasets(days: int | None, cases: UseCases) -> None:
