@@ -148,11 +148,10 @@ def ensure_private(path: Path, make: Callable[[], bytes], point: Point, *, mode:
     """See to it that a small file is there, whole and lasting: whether it was made now.
 
     Of any number that do so at once, on one host or on several that share the folder, one makes it. What a killed one
-    leaves is a draft that nobody reads, and goes at the next call.
+    leaves is a draft that nobody reads, and goes as soon as the file is there.
     """
     if path.exists():
-        for left in path.parent.glob(f".{path.name}.*.new"):
-            left.unlink(missing_ok=True)
+        _drop_drafts(path)
         return False
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -173,8 +172,15 @@ def ensure_private(path: Path, make: Callable[[], bytes], point: Point, *, mode:
         raise
     finally:
         draft.unlink(missing_ok=True)
+    _drop_drafts(path)
     sync_directory(path.parent, point)
     return True
+
+
+def _drop_drafts(path: Path) -> None:
+    """Whoever still writes one has lost, and looks whether the file is there."""
+    for left in path.parent.glob(f".{path.name}.*.new"):
+        left.unlink(missing_ok=True)
 
 
 def open_lock(path: str | os.PathLike[str]) -> int:

@@ -147,6 +147,8 @@ class EvictedKind(Kind):
         self._inner, self._what, self._left = inner, what, left
 
     def prepare(self, place: Place, api: Api, project: str, token: str) -> str:
+        with place.evicting(self._what):  # what others have left is none of this one's steps
+            wait_for(lambda: not self._left(place), f"nothing is left of {self._what}")
         self._inner.prepare(place, api, project, token)
         job_id = self._inner.create(place, api, project, token)
         self._log = self._run(api, job_id)

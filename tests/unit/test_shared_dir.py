@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 from collections.abc import Generator
 from hashlib import sha256
 from multiprocessing.synchronize import Barrier
@@ -65,7 +66,9 @@ def test_of_two_that_put_a_file_in_place_the_first_one_stays(tmp_path: Path) -> 
 def test_what_a_killed_one_left_goes(tmp_path: Path) -> None:
     (tmp_path / ".key.0123456789abcdef.new").write_bytes(b"half")
     assert ensure_private(tmp_path / "key", lambda: b"whole", Point.SERVER_KEY)
-    ensure_private(tmp_path / "key", lambda: b"another", Point.SERVER_KEY)
+    assert os.listdir(tmp_path) == ["key"]
+    (tmp_path / ".key.1234.new").write_bytes(b"of one that was late")
+    assert not ensure_private(tmp_path / "key", lambda: b"another", Point.SERVER_KEY)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"key": b"whole"}
 
 

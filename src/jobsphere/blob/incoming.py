@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jobsphere.blob.durable import put_in_place
 from jobsphere.blob.promised import Promised
-from jobsphere.domain.errors import ResourceExhaustedError
+from jobsphere.domain.errors import ResourceExhaustedError, UnavailableError
 from jobsphere.domain.limits import human_size
 from jobsphere.durable import Point, durable
 
@@ -55,6 +55,7 @@ class Incoming:
         Raises:
             InvalidArgumentError: more bytes came than were promised.
             ResourceExhaustedError: the disk is full.
+            UnavailableError: it cannot be written now.
         """
         batch: list[bytes] = []
         gathered = 0
@@ -134,10 +135,14 @@ def _remove_abandoned(path: Path) -> None:
 
 @contextmanager
 def _room() -> Generator[None]:
-    """Turn the system's errors about a full disk into the domain's."""
+    """Turn the system's errors about a disk that is full, or cannot be written, into the domain's."""
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise UnavailableError(
+                "the server's disk cannot be written: Read-only file system; try again later"
+            ) from error
         if error.errno not in _NO_ROOM:
             raise
         raise ResourceExhaustedError(
