@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 
 from jobsphere.runner import cgroups
+from jobsphere.runner.crew import IDLE_NAME
 from jobsphere.runner.sandbox import why_not
 from tests.acceptance.jobfiles import log_text, run_dir
 from tests.grpc_client import Api
@@ -23,6 +25,7 @@ ENDED_WITHIN_S = 30
 """From a cancel to the end of every process: a limit for hangs on a busy host, never a speed check."""
 SMALL_DISK = "64m"
 PLANTED = "planted-4c1d-for-the-neighbour-only"
+STANDING = {"js-spawner", IDLE_NAME}
 MARK = "41241.75"
 NEIGHBOUR = "echo up; until [ -e go ]; do sleep 0.05; done; echo done; echo 1 > out"
 
@@ -134,12 +137,21 @@ class Scene:
             wait_for(lambda job_id=job_id: not run_dir(self.server.data_dir, job_id).exists(), "the job is tidied")
             left = {p.name for p in (self.server.data_dir / "ended" / f"{job_id}-1").iterdir()}
             assert not left & {"work", "tmp", "home", "inputs", "outputs", "outbox"}
-        wait_for(lambda: len(processes_of(data).keys() - {server}) <= 1, "nothing but the server and the spawner")
+        wait_for(lambda: _names(processes_of(data).keys() - {server}) <= STANDING, "only the server and the node's own")
         assert not processes_of(MARK)
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         assert not [m for m in mounts if m.startswith(f"{data}/")]
         assert self.api.wait(self.start("echo fine")).status == pb.SUCCESS
         assert self.server.process.poll() is None
+
+
+def _names(pids: Iterable[int]) -> set[str]:
+    """What they are called; one that has just ended, nothing."""
+    found: set[str] = set()
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.add(Path(f"/proc/{pid}/comm").read_text().strip())
+    return found
 
 
 @pytest.fixture(scope="module", autouse=True)
