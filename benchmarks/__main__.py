@@ -47,10 +47,10 @@ def main(names: Sequence[str], *, check: bool, accept: bool) -> int:
         with console.status(f"measuring {name} …"):
             results[name] = importlib.import_module(f"benchmarks.{name}").run()
         _keep(name, results[name])
+        if accept:
+            accepted.accept({name: results[name]})
     console.print(_table(results))
     page.write(_kept())
-    if accept:
-        accepted.accept(results)
     if check:
         worse = accepted.regressions(results, accepted.load())
         for sentence in worse:
