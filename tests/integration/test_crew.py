@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from tests.live import HANG_S, wait_for
 
+from jobsphere.runner import crew
 from jobsphere.runner.crew import IDLE_NAME, Crew, Member
 
 Report = dict[str, Any]
@@ -99,6 +100,14 @@ def test_one_carries_the_next_attempt_too(place: Place) -> None:
     first, second = place.carry(), place.carry()
     assert first["pid"] == second["pid"]
     assert Path(f"/proc/{first['pid']}/comm").read_text().strip() == IDLE_NAME
+
+
+def test_after_so_many_it_ends(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "MOST", 2)
+    first, second, third = (place.carry()["pid"] for _ in range(3))
+    assert first == second
+    assert third != first
+    assert first not in place.crew
 
 
 def test_each_attempt_has_its_own_variables_and_no_descriptor_of_another(place: Place) -> None:

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from jobsphere.runner.processes import set_process_name
 
 IDLE_NAME = "js-idle"
+MOST = 256
+"""Attempts that one supervisor carries: whatever a long life may gather ends with it."""
 _READY = b"ready"
 _MAX_ORDER = 64 * 1024
 _CHANNEL = 3
@@ -152,12 +154,12 @@ def _serve(
     supervise: Callable[[str], None], channel: socket.socket, run_directory: str, environ: dict[str, str]
 ) -> None:
     own, modules = dict(os.environ), len(sys.modules)
-    while True:
+    for carried in range(1, MOST + 1):
         os.environ.clear()
         os.environ.update(own | environ)
         os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
         supervise(run_directory)
-        if len(sys.modules) != modules or threading.active_count() > 1 or _has_children():
+        if carried == MOST or len(sys.modules) != modules or threading.active_count() > 1 or _has_children():
             return
         set_process_name(IDLE_NAME)
         try:
