@@ -37,7 +37,7 @@ LADDER = (
     *(Size(10, jobs) for jobs in (3_000, 30_000, 100_000)),
     *(Size(nodes, 20_000) for nodes in (100, 1_000)),
     Size(1_000, 100_000),
-    *(Size(1_000, 30_000, rate) for rate in (50, 200, 400, 800)),
+    *(Size(1_000, 30_000, rate) for rate in (50, 200, 400)),
 )
 LARGEST = Size(1_000, 1_000_000, 400)
 
