@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -172,8 +171,3 @@ def written_bytes() -> int:
     """Bytes that this process has handed to the kernel for files, the database's above all."""
     with open("/proc/self/io") as told:
         return next(int(line.split()[1]) for line in told if line.startswith("wchar:"))
-
-
-def progress_wanted() -> bool:
-    """Whether a person looks on."""
-    return sys.stderr.isatty()

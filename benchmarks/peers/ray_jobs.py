@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from functools import cache
-from pathlib import Path
 
 JOBS = 4
 """Each takes seconds."""
@@ -17,10 +14,9 @@ JOBS = 4
 @cache
 def measured() -> dict[str, float] | None:
     """``rate`` (jobs/s) and ``first_line`` (ms); None where Ray cannot be had. Once in a run."""
-    uv = Path(sys.executable).parent / "uv"
-    command = [uv, "run", "--no-project", "--quiet", "--isolated", "--with", "ray[default]>=2.40", "python", __file__]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    from benchmarks.peers.own_python import measured_with  # not there for the program
+
+    return measured_with("ray[default]>=2.40", __file__)
 
 
 def main() -> None:
