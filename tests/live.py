@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -147,6 +149,21 @@ class LiveServer:
         """The ports it listens on: to start the next one on the same."""
         info = json.loads((self.data_dir / "run" / "server.json").read_text())
         return {name: info[f"{name}_port"] for name in ("grpc", "proxy", "http")}
+
+    @property
+    def host(self) -> str:
+        """Its own address."""
+        return self.options[self.options.index("--host") + 1] if "--host" in self.options else "127.0.0.1"
+
+    def leads(self) -> bool:
+        """Whether it says that it leads; no if it is dead."""
+        try:
+            with urllib.request.urlopen(f"http://{self.host}:{self.ports['http']}/leadz", timeout=HANG_S) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError as error:
+            return error.code != 503
+        except OSError:
+            return False
 
     @property
     def shared(self) -> Path:

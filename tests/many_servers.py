@@ -8,8 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -40,22 +38,6 @@ _TYPES = json.dumps({"c1.4": {"cpus": 0.25, "memory_gb": 0.25}})
 _NODE = {"JOBSPHERE_NODE_CPUS": str(0.25 * AT_ONCE / len(NODES)), "JOBSPHERE_NODE_MEMORY_GB": "8"}
 
 
-def leads(server: LiveServer) -> bool:
-    """Whether it says that it leads; no if it is dead."""
-    try:
-        with urllib.request.urlopen(f"http://{host_of(server)}:{server.ports['http']}/leadz", timeout=HANG_S) as answer:
-            return answer.status == 200
-    except urllib.error.HTTPError as error:
-        return error.code != 503
-    except OSError:
-        return False
-
-
-def host_of(server: LiveServer) -> str:
-    """Its own address, behind the balancer."""
-    return server.options[server.options.index("--host") + 1]
-
-
 @dataclass
 class Many:
     """All of them."""
@@ -73,7 +55,7 @@ class Many:
 
     def leader(self) -> LiveServer:
         """The one that leads, as soon as one does."""
-        leading = wait_for(lambda: [server for server in self.servers if leads(server)], "one of them leads")
+        leading = wait_for(lambda: [server for server in self.servers if server.leads()], "one of them leads")
         assert len(leading) == 1
         return leading[0]
 
@@ -84,7 +66,7 @@ class Many:
     @property
     def hosts(self) -> list[str]:
         """The servers' own addresses, behind the balancer."""
-        return [host_of(server) for server in self.servers]
+        return [server.host for server in self.servers]
 
     def client(self) -> Client:
         """The vendor's, by the balancer's address."""
@@ -93,7 +75,7 @@ class Many:
 
     def api(self, server: LiveServer | None = None) -> Api:
         """By the balancer, or to one of the servers."""
-        host = host_of(server) if server else self.balancer.host
+        host = server.host if server else self.balancer.host
         return Api(self.ports["grpc"], self.folder / "shared" / "tls" / "ca.pem", host=host)
 
     def start(self, server: LiveServer) -> None:

@@ -20,7 +20,7 @@ from tests.commands import jobsphere
 from tests.compose import PATH, Carried, haproxy, services
 from tests.integration.s3_server import BUCKET, s3_service
 from tests.live import wait_for
-from tests.many_servers import foreground, host_of, killed, leads
+from tests.many_servers import foreground, killed
 from tests.postgres import PASSWORD, Postgres
 
 pytestmark = pytest.mark.skipif(
@@ -69,7 +69,7 @@ def carried(postgres: Postgres, tmp_path: Path, seen: Path) -> Iterator[dict[str
 
 def carries(server: Carried) -> bool:
     """Whether a client is connected to the server's proxy."""
-    address = "".join(f"{int(part):02X}" for part in reversed(host_of(server).split(".")))
+    address = "".join(f"{int(part):02X}" for part in reversed(server.host.split(".")))
     here = f"{address}:{server.ports['proxy']:04X}"
     table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(local == here and state == _ESTABLISHED for _, local, _, state, *_ in table)
@@ -109,9 +109,9 @@ def test_jobs_run_behind_its_balancer_and_outlive_their_leader(
     assert (folder / "b.txt").read_text() == "through the bucket\n"
     with foreground(client, tmp_path / "job", seen / "go") as followed:
         followed.shows_more()
-        leader = wait_for(lambda: next((s for s in servers if leads(s)), None), "one leads")
+        leader = wait_for(lambda: next((s for s in servers if s.leads()), None), "one leads")
         killed(leader)
-        wait_for(lambda: any(leads(s) for s in servers if s is not leader), "another leads")
+        wait_for(lambda: any(s.leads() for s in servers if s is not leader), "another leads")
         followed.shows_more()
         (seen / "go").touch()
         followed.succeeds()

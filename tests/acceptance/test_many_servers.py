@@ -20,7 +20,7 @@ from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_p
 from jobsphere.store.leases import LIFE_S
 from tests.grpc_client import Api
 from tests.live import HANG_S, LiveServer, wait_for
-from tests.many_servers import AT_ONCE, NODES, SCRIPT, Many, foreground, host_of, killed, leads, many_servers
+from tests.many_servers import AT_ONCE, NODES, SCRIPT, Many, foreground, killed, many_servers
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.timeout(1800)
@@ -38,6 +38,16 @@ def many(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
+@pytest.fixture(autouse=True)
+def whole(many: Many) -> Iterator[None]:
+    """Each test finds all servers there, and no balancer that passes one of them over, whatever the last one did."""
+    yield
+    many.balancer.only = many.hosts
+    for server in many.servers:
+        if server.process is None or server.process.poll() is not None:
+            many.start(server)
+
+
 @pytest.fixture
 def api(many: Many) -> Iterator[Api]:
     client = many.api()
@@ -46,13 +56,16 @@ def api(many: Many) -> Iterator[Api]:
 
 
 class Crowd:
-    """Jobs that run and wait, and clients that follow two of them, until :meth:`release`."""
+    """Jobs that run and wait, and clients that follow two that run, until :meth:`release`, at the latest at the end."""
 
     def __init__(self, many: Many, api: Api, tmp_path: Path, stack: ExitStack) -> None:
         self._many, self._api = many, api
         self._go = many.seen / tmp_path.name
+        stack.callback(self.release)
         vendors = many.client()
         self.clients = [stack.enter_context(foreground(vendors, tmp_path / f"c{n}", self._go)) for n in range(2)]
+        for client in self.clients:  # before there are others: their jobs would wait, and print nothing
+            client.shows_more()
         outputs = [pb.FileDesc(path="out.txt")]
         files = {"job.sh": (SCRIPT % self._go).encode()}
         self.jobs = [api.create(vendors.project, "sh job.sh", files, output_files=outputs) for _ in range(JOBS)]
@@ -63,7 +76,7 @@ class Crowd:
         """As many run as there is room for, some wait, and the clients show what theirs print."""
         wait_for(lambda: self._count(pb.EXECUTING) == AT_ONCE, "as many run as may")
         assert self._count(pb.PREPARING) == JOBS + len(self.clients) - AT_ONCE
-        for client in self.clients[:1]:
+        for client in self.clients:
             client.shows_more()
 
     def release(self) -> None:
@@ -98,14 +111,14 @@ def crowd(many: Many, api: Api, tmp_path: Path) -> Iterator[Crowd]:
 def next_leads(many: Many, dead: LiveServer) -> float:
     """How many seconds it takes from now until another leads."""
     began = time.monotonic()
-    wait_for(lambda: any(leads(server) for server in many.servers if server is not dead), "another leads")
+    wait_for(lambda: any(server.leads() for server in many.servers if server is not dead), "another leads")
     return time.monotonic() - began
 
 
 def test_every_server_shows_who_leads_and_how_the_nodes_are(many: Many) -> None:
     leader = many.leader()
     for server in many.servers:
-        with urllib.request.urlopen(f"http://{host_of(server)}:{many.ports['http']}/queue", timeout=HANG_S) as answer:
+        with urllib.request.urlopen(f"http://{server.host}:{many.ports['http']}/queue", timeout=HANG_S) as answer:
             page = answer.read().decode()
         told = f":{leader.data_dir}</b> leads{': this one' if server is leader else ''}."
         assert told in page
@@ -132,7 +145,7 @@ def test_the_leader_dies_and_no_job_notices(many: Many, crowd: Crowd, moment: st
     crowd.release()
     crowd.unharmed()
     many.start(dead)
-    assert not leads(dead)
+    assert not dead.leads()
 
 
 @pytest.mark.fault("leading server stopped for a while")
@@ -140,7 +153,7 @@ def test_a_leader_that_stood_still_leads_no_more_and_starts_nothing_twice(
     many: Many, api: Api, tmp_path: Path, took: Took
 ) -> None:
     still, followers = many.leader(), many.followers()
-    many.balancer.only = [host_of(server) for server in followers]  # a balancer that asks /readyz finds that out
+    many.balancer.only = [server.host for server in followers]  # a balancer that asks /readyz finds that out
     with ExitStack() as stack:
         crowd = Crowd(many, api, tmp_path, stack)
         crowd.wait()
@@ -163,7 +176,7 @@ def test_servers_die_one_after_the_other_and_no_job_notices(many: Many, crowd: C
     crowd.wait()
     for _ in range(20 if os.environ.get("JOBSPHERE_SOAK") else 2):
         dead = dice.choice(many.servers)
-        led = leads(dead)
+        led = dead.leads()
         killed(dead)
         if led:
             took("killed again and again", next_leads(many, dead))
@@ -178,7 +191,7 @@ def test_servers_die_one_after_the_other_and_no_job_notices(many: Many, crowd: C
 def test_a_client_reads_on_at_another_server(many: Many, api: Api, tmp_path: Path) -> None:
     dead = many.followers()[0]
     go = many.seen / tmp_path.name
-    many.balancer.only = [host_of(dead)]
+    many.balancer.only = [dead.host]
     with foreground(many.client(), tmp_path / "job", go) as client:
         client.shows_more()
         many.balancer.only = many.hosts
@@ -187,7 +200,6 @@ def test_a_client_reads_on_at_another_server(many: Many, api: Api, tmp_path: Pat
         go.touch()
         client.succeeds()
         assert many.attempts(client.id) == [f"{client.id}-1"]
-    many.start(dead)
 
 
 @pytest.mark.fault("all connections to the database cut")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,16 +28,8 @@ def one(tmp_path: Path, environ: dict[str, str]) -> Iterator[LiveServer]:
         yield server
 
 
-def leads(server: LiveServer) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.ports['http']}/leadz", timeout=HANG_S) as answer:
-            return answer.status == 200
-    except urllib.error.HTTPError as error:
-        return error.code != 503
-
-
 def test_a_server_whose_only_node_is_itself_has_its_database_for_itself(one: LiveServer, tmp_path: Path) -> None:
-    wait_for(lambda: leads(one), "it leads")
+    wait_for(lambda: "this server leads" in one.log, "it leads")
     two = LiveServer(tmp_path / "two", environ=one.environ)
     command = [BIN / "jobsphere", "up", "--data-dir", two.data_dir, "--grpc-port", "0", "--proxy-port", "0",
                "--http-port", "0"]  # fmt: skip
@@ -49,7 +39,7 @@ def test_a_server_whose_only_node_is_itself_has_its_database_for_itself(one: Liv
     one.stop()
     try:
         two.start()  # at once: the lease was given back
-        wait_for(lambda: leads(two), "the other leads")
+        wait_for(two.leads, "the other leads")
         execute(two.client(environ={k: v for k, v in two.environ.items() if k.startswith("JOBSPHERE_DATABASE")}),
                 write_job(tmp_path / "job", "cmd: echo done\n"))  # fmt: skip
     finally:
@@ -59,7 +49,7 @@ def test_a_server_whose_only_node_is_itself_has_its_database_for_itself(one: Liv
 def test_one_that_was_stopped_for_longer_than_its_lease_leads_again(
     one: LiveServer, postgres: Postgres, tmp_path: Path
 ) -> None:
-    wait_for(lambda: leads(one), "it leads")
+    wait_for(lambda: "this server leads" in one.log, "it leads")
     database = one.environ["JOBSPHERE_DATABASE_URL"].rpartition("/")[2]
     alive = "SELECT count(*) FROM leases WHERE expires_at > extract(epoch FROM clock_timestamp()) * 1000000"
     assert one.process
@@ -69,6 +59,6 @@ def test_one_that_was_stopped_for_longer_than_its_lease_leads_again(
     finally:
         one.process.send_signal(signal.SIGCONT)
     wait_for(lambda: "this server leads no more" in one.log, "it stopped by itself")
-    wait_for(lambda: leads(one), "it leads again")
+    wait_for(one.leads, "it leads again")
     known = {k: v for k, v in one.environ.items() if k.startswith("JOBSPHERE_DATABASE")}
     execute(one.client(environ=known), write_job(tmp_path / "job", "cmd: echo done\n"))

@@ -17,6 +17,10 @@ def get(jobs: Any, **options: Any) -> Any:
     return jobs.Get(pb.GetProjectJobRequest(job_id=JOB.id), metadata=AUTH, **options)
 
 
+def execute(jobs: Any) -> Any:
+    return jobs.Execute(pb.ExecuteProjectJobRequest(job_id=JOB.id), metadata=AUTH)
+
+
 async def failed(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call

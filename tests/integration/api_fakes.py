@@ -63,6 +63,8 @@ class FakeJobs:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.views = [JobView(PROJECT.id, encode_job(JOB))]
+        self.executed: asyncio.Event | None = None
+        """What an execution waits for, if anything."""
 
     async def create(
         self, who: Subject, project_id: str, spec: JobSpec, name: str, desc: str, config: str, ttl: timedelta | None
@@ -78,6 +80,8 @@ class FakeJobs:
 
     async def execute(self, who: Subject, job_id: str) -> OperationStatus:
         self._recorder.note("execute", who.id, job_id)
+        if self.executed is not None:
+            await self.executed.wait()
         return OperationStatus(operation(OperationKind.EXECUTE), NOON, done=False, job=JOB)
 
     async def cancel(self, who: Subject, job_id: str, reason: str, graceful: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
-from api_calls import AUTH, HANG_S, failed, get
+from api_calls import AUTH, HANG_S, execute, failed, get
 from api_fakes import JOB, NOON, PROJECT, TOKEN, UPLOAD, Fakes
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -216,7 +218,6 @@ async def test_a_stream_without_a_good_token_is_refused(jobs: Any) -> None:
         (errors.PermissionDeniedError, "PERMISSION_DENIED"),
         (errors.AlreadyExistsError, "ALREADY_EXISTS"),
         (errors.ResourceExhaustedError, "RESOURCE_EXHAUSTED"),
-        (errors.UnavailableError, "UNAVAILABLE"),
         (errors.CorruptedError, "DATA_LOSS"),
     ],
 )
@@ -261,6 +262,51 @@ async def test_calls_that_change_things_tell_their_ids(jobs: Any) -> None:
     told = dict(await call.initial_metadata())
     assert told["x-request-id"] == told["x-server-trace-id"]
     assert len(told["x-request-id"]) == 36
+
+
+@pytest.fixture
+async def retrying(port: int, tls: TlsFiles) -> AsyncIterator[Any]:
+    """Calls as the vendor's client makes them, which tries again what is UNAVAILABLE or CANCELLED; only sooner."""
+    policy = {"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.05s", "backoffMultiplier": 1.0}
+    policy |= {"retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"]}
+    service = {"service": pb.DESCRIPTOR.services_by_name["ProjectJobService"].full_name}
+    config = json.dumps({"methodConfig": [{"name": [service], "retryPolicy": policy}]})
+    options = (("grpc.enable_http_proxy", 0), ("grpc.service_config", config))
+    credentials = grpc.ssl_channel_credentials(tls.ca_pem.read_bytes())
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
+        yield ProjectJobServiceStub(channel)
+
+
+@pytest.mark.parametrize("call", [get, execute])
+async def test_what_is_unavailable_is_tried_again_and_tells_its_ids_all_the_same(
+    retrying: Any, fakes: Fakes, call: Callable[[Any], Any]
+) -> None:
+    fakes.recorder.error = errors.UnavailableError("the bucket is away")
+    with capture_logs() as lines:
+        told = await failed(call(retrying))
+    assert (told.code(), told.details()) == (grpc.StatusCode.UNAVAILABLE, "the bucket is away")
+    logged = [line["request_id"] for line in lines if line["event"] == "call failed"]
+    assert len(fakes.recorder.calls) == len(logged) == 3
+    assert logged[-1] == dict(told.trailing_metadata())["x-request-id"]
+
+
+async def test_a_call_in_a_server_that_goes_away_is_answered_by_the_next_one(
+    retrying: Any, fakes: Fakes, server: GrpcServer, port: int, tls: TlsFiles
+) -> None:
+    fakes.jobs.executed = asyncio.Event()
+    call = asyncio.ensure_future(execute(retrying))
+    async with asyncio.timeout(HANG_S):
+        while not fakes.recorder.calls:  # noqa: ASYNC110 - a call tells nobody
+            await asyncio.sleep(0.005)
+        await server.stop(0)
+        fakes.jobs.executed = None
+        next_one = GrpcServer(fakes.services())
+        await next_one.start("127.0.0.1", port, tls)
+        try:
+            assert (await call).id
+        finally:
+            await next_one.stop(0)
+    assert fakes.recorder.calls == [("execute", "alice", JOB.id)] * 2
 
 
 async def test_a_method_that_is_missing_is_named(channel: grpc.aio.Channel) -> None:

@@ -40,6 +40,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 NOBODY = Subject("")
 _ID = re.compile(r"[0-9a-z]{1,50}")
+_TRIED_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What clients of the API call again by themselves, unless anything was sent before the status."""
 
 
 class Context(Protocol):
@@ -61,8 +63,8 @@ class Context(Protocol):
         """Send one message of a stream."""
         ...
 
-    async def abort(self, code: grpc.StatusCode, details: str = "") -> Any:
-        """End the call with a status; raises."""
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> Any:
+        """End the call with a status, and what is to be sent beside it; raises."""
         ...
 
 
@@ -110,11 +112,17 @@ class _Call:
     code: str = "OK"
 
     async def tell_ids(self) -> None:
-        """Send the ids by which user and operator can speak of the call, once. Clients show them with errors."""
+        """Send the ids by which user and operator can speak of the call, once. Clients show them with errors.
+
+        From then on a client's channel does not try the call again, should this server die: it is done with the answer.
+        """
         if not self.told:
             self.told = True
-            request_id = self.known_id()
-            await self.context.send_initial_metadata((("x-request-id", request_id), ("x-server-trace-id", request_id)))
+            await self.context.send_initial_metadata(self._ids())
+
+    def _ids(self) -> tuple[tuple[str, str], ...]:
+        request_id = self.known_id()
+        return (("x-request-id", request_id), ("x-server-trace-id", request_id))
 
     def known_id(self) -> str:
         """The id by which the call is spoken of, made when somebody does."""
@@ -132,8 +140,10 @@ class _Call:
             self.code = "CANCELLED"
             return
         self.code = code_of(error).name
+        failure = failure_of(error, self.method, self.known_id(), self.who.id)
+        if failure.code in _TRIED_AGAIN:
+            await self.context.abort(failure.code, failure.text, self._ids())
         await self.tell_ids()
-        failure = failure_of(error, self.method, self.request_id, self.who.id)
         await self.context.abort(failure.code, failure.text)
 
 
@@ -223,11 +233,14 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
             facts = call_facts.begin(call.facts)
             async with self._entrance.passing(data):
                 try:
+                    reply = await answer(call, data)
                     if not quick:
                         await call.tell_ids()
-                    return await answer(call, data)
                 except Exception as error:  # noqa: BLE001 - the last line of defence: all of them become a status
                     await call.fail(error)
+                    return None
+                else:
+                    return reply
                 finally:
                     self._end(call, time.monotonic() - begin, facts)
 
@@ -249,7 +262,7 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                 raise
             finally:
                 await self._auditor.record(
-                    form, call.request, call.who, trail, call.context.peer(), result, call.request_id
+                    form, call.request, call.who, trail, call.context.peer(), result, call.known_id()
                 )
             return reply
 

@@ -11,6 +11,7 @@ import structlog
 
 from jobsphere.domain.errors import JobsphereError, UnavailableError
 from jobsphere.domain.replica_ports import Leases
+from jobsphere.engine.upkeep import cancelled
 
 _EARLY = 0.8
 """The part of a lease's life for which its holder acts: the rest is for stopping, and for clocks that run apart."""
@@ -98,8 +99,7 @@ class Leading:
             log.error("this server cannot lead", reason=str(error))
 
     async def _end(self, work: asyncio.Task[None]) -> None:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        await cancelled(work)
         self._work = None
         log.info("this server leads no more")
 

@@ -65,10 +65,13 @@ class Call:
         except ConnectionError as error:
             raise ReaderLeftError from error
 
-    async def abort(self, code: grpc.StatusCode, details: str = "") -> None:
-        """End with a status.
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """End with a status; what is to be sent beside it is kept for the headers of the answer.
 
         Raises:
             Failed: always.
         """
+        self.headers.update(trailing_metadata)
         raise Failed(code, details)

@@ -32,6 +32,7 @@ class Chart {
     this.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
     this.svg.setAttribute("preserveAspectRatio", "none");
     this.svg.setAttribute("role", "img");
+    this.svg.setAttribute("aria-label", `${title}: nothing measured yet`);
     this.figure.append(caption, this.svg);
     root.append(this.figure);
   }
