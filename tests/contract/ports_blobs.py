@@ -8,6 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from jobsphere.blob.paths import blob_path
+from jobsphere.domain.artifact import EMPTY_SHA256
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError, UnavailableError
 from jobsphere.domain.ports import BlobStore, FinishedFile
 
@@ -44,7 +45,7 @@ class MemoryBlobStore:
         if file.path.is_symlink():
             raise InvalidArgumentError("only a regular file can be kept")
         try:
-            content = file.path.read_bytes()
+            content = b"" if file.sha256 == EMPTY_SHA256 else file.path.read_bytes()
         except FileNotFoundError:
             raise NotFoundError("the file to be kept is gone") from None
         if len(content) != file.size_bytes:

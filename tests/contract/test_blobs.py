@@ -173,6 +173,12 @@ async def test_adopt_may_be_repeated_with_and_without_the_file(store: BlobStore,
     assert (await store.read(P, sha(CONTENT))).read_bytes() == CONTENT
 
 
+async def test_adopt_needs_no_file_that_has_no_bytes(store: BlobStore, tmp_path: Path) -> None:
+    for project in (P, Q, P):
+        await store.adopt(project, [FinishedFile(sha(b""), 0, tmp_path / "never")])
+        assert (await store.read(project, sha(b""))).read_bytes() == b""
+
+
 async def test_adopt_of_what_is_nowhere_is_refused(store: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         await store.adopt(P, [FinishedFile(sha(CONTENT), len(CONTENT), tmp_path / "never")])

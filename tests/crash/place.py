@@ -30,6 +30,7 @@ MAY_STAY = re.compile(
     rf"|environments/({_HASH}(/.*|\.ready|\.lock|\.use|\.requirements)?|builds\.lock)|cache/.*"
     r"|images/([0-9a-f]{32}\.(use|json)|pulls\.lock)"
     rf"|datasets/(\.{_ID}\.lock|{_ID}/{_ID}/.*)|disks/.*"
+    r"|attempts/\.spare-[0-9a-f]{16}/(control|reserve\.(exit|collected))"
 )
 """All files that may be in a data directory in which nothing is under way."""
 _FLOCK = struct.Struct("hhqqi0q")
@@ -171,7 +172,7 @@ class Place(LiveServer):
                 path = os.path.relpath(os.path.join(top, name), self.data_dir)
                 if not MAY_STAY.fullmatch(path):
                     found.append(path)
-        found += [f"attempts/{name}" for name in os.listdir(self.data_dir / "attempts")]
+        found += [f"attempts/{n}" for n in os.listdir(self.data_dir / "attempts") if not n.startswith(".spare-")]
         found += [str(p) for p in (*self.data_dir.glob("blobs/.incoming/*"), *self.data_dir.glob("disks/.incoming/*"))]
         found += [str(p) for p in (*self.data_dir.glob("datasets/*/.*"), *self.data_dir.glob("cache.removed"))]
         environments = self.data_dir / "environments"

@@ -34,6 +34,7 @@ from jobsphere.blob.incoming import Incoming, remove_stale
 from jobsphere.blob.local import check_file
 from jobsphere.blob.objects import PART_BYTES, Found, Objects
 from jobsphere.blob.paths import INCOMING, blob_path, checked_hash, checked_project
+from jobsphere.domain.artifact import EMPTY_SHA256
 from jobsphere.domain.errors import (
     CorruptedError,
     FailedPreconditionError,
@@ -228,9 +229,11 @@ class BucketBlobStore:
     async def _adopt(self, project_id: str, file: FinishedFile) -> None:
         if await self._holds(project_id, file.sha256):
             return
+        empty = file.sha256 == EMPTY_SHA256
         try:
-            check_file(file.path, file.size_bytes)
-            fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not empty:
+                check_file(file.path, file.size_bytes)
+            fd = os.open(os.devnull if empty else file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             raise NotFoundError("the file to be kept is gone", path=str(file.path)) from None
         with open(fd, "rb", buffering=0) as reader:

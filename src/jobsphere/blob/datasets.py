@@ -30,6 +30,7 @@ from typing import IO
 from zlib import error as ZlibError  # noqa: N812
 
 from jobsphere.archives import MAX_ENTRIES, largest, open_tar, open_zip
+from jobsphere.blob.paths import projects_in
 from jobsphere.domain.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from jobsphere.domain.limits import MAX_DEPTH, human_size
 from jobsphere.domain.resource_ports import Content
@@ -107,8 +108,7 @@ class LocalDatasets:
 
     async def projects(self) -> Sequence[str]:
         """See the port."""
-        names = os.listdir(self._root) if self._root.is_dir() else []
-        return sorted(name for name in names if not name.startswith("."))
+        return projects_in(self._root)
 
     async def sweep(self, project_id: str, wanted: Callable[[], Awaitable[set[str]]]) -> bool:
         """See the port."""

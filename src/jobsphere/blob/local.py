@@ -23,8 +23,9 @@ from pathlib import Path
 
 from jobsphere.blob.durable import make_directories, put_in_place
 from jobsphere.blob.incoming import READ_ONLY, Incoming, open_draft, remove_stale
-from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, trash_path
+from jobsphere.blob.paths import INCOMING, TRASH, blob_path, checked_hash, project_path, projects_in, trash_path
 from jobsphere.blob.usage import blob_bytes
+from jobsphere.domain.artifact import EMPTY_SHA256
 from jobsphere.domain.errors import CorruptedError, InvalidArgumentError, NotFoundError
 from jobsphere.domain.ports import FinishedFile
 from jobsphere.durable import Point, durable, sync_directory
@@ -129,7 +130,7 @@ class LocalBlobStore:
 
     async def projects(self) -> Sequence[str]:
         """The ids of all projects that may hold a blob."""
-        return sorted(name for name in os.listdir(self._root) if not name.startswith("."))
+        return projects_in(self._root)
 
     async def drop(self, project_id: str) -> None:
         """Free all bytes of a project that is gone."""
@@ -163,7 +164,10 @@ class LocalBlobStore:
         if target.exists():
             return 0
         try:
-            self._link(target, file.size_bytes, file.path)
+            if file.sha256 == EMPTY_SHA256:
+                self._copy(Path(os.devnull), target)
+            else:
+                self._link(target, file.size_bytes, file.path)
         except FileNotFoundError:
             # A repeat of this call may have taken it over in between, and the file was removed then.
             if not target.exists():
@@ -184,7 +188,7 @@ class LocalBlobStore:
             self._copy(path, target)
 
     def _copy(self, path: Path, target: Path) -> None:
-        """For files of another file system: the bytes under a name of their own first."""
+        """For what cannot be linked to: the bytes under a name of their own first."""
         draft = self._root / INCOMING / secrets.token_hex(16)
         try:
             with open(open_draft(draft), "wb") as writer, path.open("rb") as reader:

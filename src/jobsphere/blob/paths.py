@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def project_path(root: Path, project_id: str) -> Path:
         InvalidArgumentError: the id is not one.
     """
     return root / checked_project(project_id)
+
+
+def projects_in(root: Path) -> list[str]:
+    """The ids of the projects that have something below ``root``, none if it is not there.
+
+    Locks, drafts and what is set aside have names with a dot.
+    """
+    return sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
 
 
 def checked_project(project_id: str) -> str:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobsphere.blob.incoming import open_draft, remove_stale
-from jobsphere.blob.paths import INCOMING
+from jobsphere.blob.paths import INCOMING, projects_in
 from jobsphere.domain.command import normalised
 from jobsphere.domain.errors import (
     FailedPreconditionError,
@@ -88,10 +88,10 @@ class ProjectDisk:
             FailedPreconditionError: a file stands where a folder is to be, or a folder where a file is to be.
             ResourceExhaustedError: the disk is full.
         """
-        pairs = self._copies(source, path)
+        pairs, drafts = self._copies(source, path), drafts_in(self._root.parent)
         with _told():
             for original, copy in pairs:
-                _place(original, copy, drafts_in(self._root.parent))
+                _place(original, copy, drafts)
         return [self._entry(copy) for _, copy in pairs if copy.is_file()]
 
     def get(self, path: str, target: Path) -> list[Path]:
@@ -174,8 +174,7 @@ class ProjectDisk:
 
 def disks_in(data_dir: Path) -> list[str]:
     """The ids of the projects that have a disk there."""
-    root = data_dir / FOLDER
-    return sorted(name for name in os.listdir(root) if not name.startswith(".")) if root.is_dir() else []
+    return projects_in(data_dir / FOLDER)
 
 
 def drafts_in(root: Path) -> Path:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobsphere.backup.transfer import files_below
-from jobsphere.blob.paths import INCOMING, TRASH, blob_path
-from jobsphere.doctor.look import Finding, Known, Level, names_in, projects_in
+from jobsphere.blob.paths import INCOMING, TRASH, blob_path, projects_in
+from jobsphere.doctor.look import Finding, Known, Level, names_in
 from jobsphere.domain.attempt import job_id_of
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.resources import Dataset, output_dataset_id
@@ -18,7 +18,7 @@ from jobsphere.environments.disk import remove_tree
 from jobsphere.environments.eviction import stored_environments, trim
 from jobsphere.runner.leftovers import orphaned_attempts
 from jobsphere.runner.processes import attempt_mark, end_leftovers
-from jobsphere.runner.rundir import RunDirectory
+from jobsphere.runner.rundir import SPARE, RunDirectory
 from jobsphere.store.snapshot import stored_resources
 
 ASIDE = "set-aside"
@@ -43,9 +43,8 @@ def blobs(known: Known) -> Iterator[Finding]:
         if job_ids and not blob_path(root, project_id, sha256).exists():
             text = f"blob {sha256} of project {project_id} is not there; jobs: {', '.join(job_ids[:3])}"
             yield Finding(text, "bring it back from a backup (data/blobs/…); or delete the data of these jobs")
-    for project_id in names_in(root):
-        if not project_id.startswith("."):
-            yield from _blobs_of(known, root, project_id)
+    for project_id in projects_in(root):
+        yield from _blobs_of(known, root, project_id)
 
 
 def _blobs_of(known: Known, root: Path, project_id: str) -> Iterator[Finding]:
@@ -133,7 +132,8 @@ def leftovers(known: Known) -> Iterator[Finding]:
     top = known.look.data_dir
     for name in names_in(top / "attempts"):
         path = top / "attempts" / name
-        if name.startswith(".") and known.is_settled(path):
+        kept = name.startswith(SPARE) and known.look.busy
+        if name.startswith(".") and known.is_settled(path) and not kept:
             yield Finding(
                 f"attempts/{name} was left half made or half removed", _NEXT_START, Level.NOTE, _removing(path)
             )

@@ -102,11 +102,6 @@ def readable(look: Look) -> bool:
         return False
 
 
-def projects_in(folder: Path) -> list[str]:
-    """The projects that something in a folder is of; locks and drafts have names with a dot."""
-    return [name for name in names_in(folder) if not name.startswith(".")]
-
-
 def names_in(folder: Path) -> list[str]:
     """What is in a folder, by name; nothing if there is none."""
     return sorted(os.listdir(folder)) if folder.is_dir() else []

@@ -5,8 +5,12 @@ The shapes are those of ``yandex.cloud.datasphere.v2.jobs`` (File, FileDesc, Fil
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+EMPTY_SHA256 = hashlib.sha256().hexdigest()
+"""Of a file without a byte: whoever needs its content has it."""
 
 
 class Compression(StrEnum):

@@ -200,7 +200,7 @@ class UrlSigner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FinishedFile:
-    """A complete, fsynced file of this host and what it is known to hold."""
+    """A complete, fsynced file of this host and what it is known to hold. One without a byte need not be there."""
 
     sha256: str
     size_bytes: int

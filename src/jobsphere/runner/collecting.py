@@ -14,8 +14,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import BinaryIO
 
-from jobsphere.domain.artifact import ArtifactKind, Compression, File, FileDesc, FileError, FileErrorType
+from jobsphere.domain.artifact import (
+    EMPTY_SHA256,
+    ArtifactKind,
+    Compression,
+    File,
+    FileDesc,
+    FileError,
+    FileErrorType,
+)
 from jobsphere.domain.attempt import (
     DOCKER_STATS,
     GPU_STATS,
@@ -156,7 +165,7 @@ def _pack(packer: FolderPacker, folder: Member, place: OutputPlace, target: str)
 
 
 def _collect_logs(bench: Bench, found: _Found) -> None:
-    """One file for each kind of frame, present even when it is empty."""
+    """One file for each kind of frame. One that is empty is recorded only: its bytes need no file to come from."""
     outbox = bench.run_directory.at(OUTBOX)
     try:
         present = _split_frames(bench, outbox)
@@ -168,16 +177,16 @@ def _collect_logs(bench: Bench, found: _Found) -> None:
             if kind is ArtifactKind.LOG
         ]
         return
-    for kind, name in present:
-        found.files.append(_collected(bench, kind, FileDesc(name), name, Compression.NONE))
+    for key, (kind, name) in _LOGS.items():
+        if key in present:
+            found.files.append(_collected(bench, kind, FileDesc(name), name, Compression.NONE))
+        elif key[1] != GPU_STATS:
+            found.files.append(CollectedFile(kind, File(FileDesc(name), EMPTY_SHA256, 0, Compression.NONE), name))
 
 
-def _split_frames(bench: Bench, outbox: str) -> list[tuple[ArtifactKind, str]]:
-    writers = {
-        key: open(os.path.join(outbox, name), "wb", buffering=_BUFFER_BYTES)  # noqa: SIM115
-        for key, (_, name) in _LOGS.items()
-        if key[1] != GPU_STATS
-    }
+def _split_frames(bench: Bench, outbox: str) -> set[tuple[LogStream, str]]:
+    """Write a file for each kind of frame that there is: which there are."""
+    writers: dict[tuple[LogStream, str], BinaryIO] = {}
     try:
         for frame in all_frames(bench.logs.fd):
             key = frame.stream, frame.path
@@ -187,7 +196,7 @@ def _split_frames(bench: Bench, outbox: str) -> list[tuple[ArtifactKind, str]]:
     finally:
         for writer in writers.values():
             writer.close()
-    return [_LOGS[key] for key in _LOGS if key in writers]
+    return set(writers)
 
 
 def _collected(bench: Bench, kind: ArtifactKind, desc: FileDesc, name: str, packing: Compression) -> CollectedFile:

@@ -31,13 +31,12 @@ _CHANNEL = 3
 """The one descriptor, beside the standard ones, that an idle supervisor has open."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """A supervisor, and the way to it."""
 
     pid: int
     channel: socket.socket
-    idle_since: float | None = None
 
 
 class Crew:
@@ -51,7 +50,8 @@ class Crew:
         self._supervise = supervise
         self._keep = keep
         self._members: dict[int, Member] = {}
-        self._idle: list[Member] = []
+        self._idle: dict[int, float] = {}
+        """Those that wait, by process, and since when; who began last stands last."""
 
     def __contains__(self, pid: object) -> bool:
         return pid in self._members
@@ -74,13 +74,12 @@ class Crew:
         """
         order = json.dumps([run_directory, environ]).encode()
         while self._idle:
-            member = self._idle.pop()  # the one that worked last: its memory is the warmest
+            member = self._members[self._idle.popitem()[0]]  # the one that worked last: its memory is the warmest
             try:
                 member.channel.send(order)
             except OSError:  # it was killed: its end is collected by and by
                 self._let_go(member)
                 continue
-            member.idle_since = None
             return member.pid
         return self._fork(run_directory, environ)
 
@@ -93,25 +92,26 @@ class Crew:
         except OSError:
             ready = False
         if ready and len(self._idle) < self._keep:
-            member.idle_since = time.monotonic()
-            self._idle.append(member)
+            self._idle[member.pid] = time.monotonic()
         else:
             self._let_go(member)
 
-    def ended(self, pid: int) -> None:
-        """A process of the crew has ended."""
-        self._let_go(self._members.pop(pid))
+    def ended(self, pid: int) -> bool:
+        """A process has ended; whether it was one of the crew."""
+        member = self._members.pop(pid, None)
+        if member is not None:
+            self._let_go(member)
+        return member is not None
 
     def rest(self, idle_s: float) -> None:
         """End those that have waited for so long."""
         before = time.monotonic() - idle_s
-        for member in [m for m in self._idle if m.idle_since is not None and m.idle_since <= before]:
-            self._let_go(member)
+        for pid in [pid for pid, since in self._idle.items() if since <= before]:
+            self._let_go(self._members[pid])
 
     def _let_go(self, member: Member) -> None:
         """It ends when it has nothing to do and nobody who could tell it."""
-        if member in self._idle:
-            self._idle.remove(member)
+        self._idle.pop(member.pid, None)
         if member.channel.fileno() >= 0:
             self._selector.unregister(member.channel)
             member.channel.close()

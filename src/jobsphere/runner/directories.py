@@ -85,6 +85,10 @@ class RunDirectories:
         """Let go of the watches; the attempts go on."""
         self._watch.close()
 
+    def _spare(self) -> str | None:
+        """A run directory that was made beforehand, if there is one."""
+        return None
+
     async def _make(self, plan: AttemptPlan) -> tuple[RunDirectory, bool]:
         """The run directory of an attempt that is to be launched, and whether it was made just now.
 
@@ -95,7 +99,7 @@ class RunDirectories:
         if os.path.isdir(run.path):
             return run, False
         try:
-            return run, await asyncio.to_thread(create_run_directory, run.path, plan)
+            return run, await asyncio.to_thread(create_run_directory, run.path, plan, self._spare())
         except OSError as error:
             raise UnavailableError(f"node {self.node}: {error.strerror}", attempt=plan.attempt_id) from error
 
@@ -274,7 +278,7 @@ def _remove(path: str) -> None:
 def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
-    for name in (*ROOT_DIRECTORIES, OUTBOX, RESERVE, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
+    for name in (*ROOT_DIRECTORIES, OUTBOX, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
         with durable(Point.ATTEMPT_CLEARED):
             remove_job_folder(run.at(name))
     clear_drafts(path)

@@ -16,6 +16,7 @@ from jobsphere.domain.errors import UnavailableError
 from jobsphere.runner import spawner
 from jobsphere.runner.directories import NODE_LOG, SERVERS_OWN, RunDirectories, Takers
 from jobsphere.runner.rundir import COLLECTED
+from jobsphere.runner.spares import Spares
 
 START_TIMEOUT_S = 20.0
 _RETRY_S = 0.02
@@ -50,11 +51,16 @@ class LocalRunner(RunDirectories):
         self._generation = generation
         self._asking = asyncio.Lock()
         self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._spares = Spares(str(self._attempts))  # nobody else makes or clears run directories in this folder
 
     async def close(self) -> None:
         """Let go of the spawner and the watches; the attempts go on."""
         await super().close()
+        await self._spares.close()
         self._hang_up()
+
+    def _spare(self) -> str | None:
+        return self._spares.take()
 
     async def launch(self, plan: AttemptPlan) -> None:
         """See :meth:`jobsphere.domain.ports.Runner.launch`."""

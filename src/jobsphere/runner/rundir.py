@@ -14,9 +14,9 @@
     work inputs outputs modules s3    the job's root, as :mod:`jobsphere.domain.command` lays it out
     tmp home                          the program's own
     groups                            the folders of the control group, a line each, while the program may be in them
-    outbox                            what was collected
-    reserve                           some bytes to give back when the disk is full, so that there are last words
-    reserve.exit  reserve.collected   room that becomes the record itself when there is no other
+    outbox                            what was collected; a log without a byte is not in it
+    reserve.exit  reserve.collected   room that becomes the record itself when there is no other; behind the second
+                                      one's, some bytes to give back when the disk is full, so that there are last words
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ CUT, FATE = "cut", "fate"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
 LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
-RESERVE_BYTES = 64 * 1024
 RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
-"""The room kept for each record that must be written whatever happens. It is of this size until it is written into."""
+"""The room kept for each record that must be written whatever happens. It is there until it becomes the record."""
+LAST_WORDS_BYTES = 64 * 1024
+SPARE = ".spare-"
+"""How the names of run directories begin that are made beforehand. A name with a dot is no attempt's."""
 _DRAFT = ".tmp"
 T = TypeVar("T")
 _FLOCK = struct.Struct("hhqqi0q")
@@ -96,10 +98,12 @@ class RunDirectory:
         is made for it.
         """
         data = records.dumps(value)
+        in_place = name != STARTED and self.has(STARTED)  # which has made the run directory's own entry durable
         if len(data) > RECORD_BYTES.get(name, 0) or not self._fill_reserve(name, data):
             _replace_file(self.at(name), data, Point.ATTEMPT_RECORD)
         sync_directory(self.path, Point.ATTEMPT_RECORD)
-        sync_directory(os.path.dirname(self.path), Point.ATTEMPT_RECORD)
+        if not in_place:
+            sync_directory(os.path.dirname(self.path), Point.ATTEMPT_RECORD)
 
     def _fill_reserve(self, name: str, data: bytes) -> bool:
         """Write the record into the room kept for it; False if that is used up."""
@@ -201,9 +205,11 @@ class RunDirectory:
             return None
 
     def free_reserve(self) -> None:
-        """Give the reserved bytes back: what is written now must find room."""
+        """Give the bytes for last words back: what is written now must find room."""
+        kept, size = self.at(f"{RESERVE}.{COLLECTED}"), RECORD_BYTES[COLLECTED]
         with suppress(FileNotFoundError):
-            os.unlink(self.at(RESERVE))
+            if os.stat(kept).st_size > size:
+                os.truncate(kept, size)
 
     def order(self, order: StopOrder) -> None:
         """Write a stop order and wake the supervisor, if there is one. It reads the order at its start anyway."""
@@ -225,12 +231,20 @@ class RunDirectory:
             os.close(fd)
 
 
-def create_run_directory(path: str, plan: AttemptPlan) -> bool:
-    """Make a run directory, whole or not at all; False if there is one already."""
+def create_run_directory(path: str, plan: AttemptPlan, spare: str | None = None) -> bool:
+    """Make a run directory, whole or not at all; False if there is one already.
+
+    Args:
+        path: Of it.
+        plan: What is to be done.
+        spare: One in the same folder that :func:`create_spare` has made: it becomes this one, or is gone.
+    """
     parent, name = os.path.split(path)
-    fresh = RunDirectory(os.path.join(parent, f".new-{name}-{os.urandom(4).hex()}"))
+    fresh = RunDirectory(spare or os.path.join(parent, f".new-{name}-{os.urandom(4).hex()}"))
     try:
-        _fill(fresh, plan)
+        if spare is None:
+            _lay_out(fresh)
+        _replace_file(fresh.at(PLAN), records.dumps(plan), Point.ATTEMPT_PLAN)
         with durable(Point.ATTEMPT_MADE):
             os.rename(fresh.path, path)
     except OSError as error:
@@ -241,13 +255,26 @@ def create_run_directory(path: str, plan: AttemptPlan) -> bool:
     return True
 
 
-def _fill(fresh: RunDirectory, plan: AttemptPlan) -> None:
+def create_spare(folder: str) -> str:
+    """Make all of a run directory but its plan, and give its path: what follows has a dozen files less to make.
+
+    Raises:
+        OSError: it cannot be made; nothing is left of it.
+    """
+    spare = RunDirectory(os.path.join(folder, f"{SPARE}{os.urandom(8).hex()}"))
+    try:
+        _lay_out(spare)
+    except OSError:
+        shutil.rmtree(spare.path, ignore_errors=True)
+        raise
+    return spare.path
+
+
+def _lay_out(fresh: RunDirectory) -> None:
     os.mkdir(fresh.path, 0o700)
     os.mkfifo(fresh.at(CONTROL), 0o600)
-    _replace_file(fresh.at(PLAN), records.dumps(plan), Point.ATTEMPT_PLAN)
-    _make_reserve(fresh.at(RESERVE), RESERVE_BYTES)
-    for name, size in RECORD_BYTES.items():
-        _make_reserve(fresh.at(f"{RESERVE}.{name}"), size)
+    _make_reserve(fresh.at(f"{RESERVE}.{EXIT}"), RECORD_BYTES[EXIT])
+    _make_reserve(fresh.at(f"{RESERVE}.{COLLECTED}"), RECORD_BYTES[COLLECTED] + LAST_WORDS_BYTES)
     for directory in ("work", "tmp", "home", OUTBOX):  # the others come with the first file in them
         os.mkdir(fresh.at(directory), 0o755)
 

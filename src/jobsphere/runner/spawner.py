@@ -183,9 +183,7 @@ class _Spawner:
         """Collect the ended; end the trees that killed supervisors left behind."""
         crashed = False
         for pid, status in _ended_children():
-            crashed |= status != 0 or pid not in self._crew
-            if pid in self._crew:
-                self._crew.ended(pid)
+            crashed |= not self._crew.ended(pid) or status != 0
         if crashed:
             self._end_orphans()
 
@@ -194,8 +192,7 @@ class _Spawner:
         while time.monotonic() < until and (orphans := seize_tree(os.getpid(), self._crew.__contains__)):
             kill_and_wait(orphans)
             for pid, _ in _ended_children():
-                if pid in self._crew:
-                    self._crew.ended(pid)
+                self._crew.ended(pid)
 
 
 def _ended_children() -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from io import FileIO
 from pathlib import Path
 
@@ -112,10 +112,16 @@ def _copy_all(bench: Bench, reader: FileIO, writer: FileIO) -> None:
     except OSError as error:
         if error.errno not in _NO_RANGES:
             raise
+    for chunk in _chunks(bench, reader):
+        _write_all(writer.write, chunk)
+
+
+def _chunks(bench: Bench, reader: FileIO) -> Generator[memoryview]:
+    """What is left to read, in one buffer over and over; ends when a stop is asked for."""
     buffer = memoryview(bytearray(_CHUNK))
     while count := reader.readinto(buffer):
         bench.check()
-        _write_all(writer.write, buffer[:count])
+        yield buffer[:count]
 
 
 def _share_blocks(source: int, target: int) -> bool:
@@ -139,12 +145,11 @@ def _hash(
     placement: Placement,
 ) -> None:
     looked = checked.looks(reader.fileno())
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
-    while count := reader.readinto(buffer):
-        bench.check()
-        digest.update(buffer[:count])
+    digest = hashlib.sha256()
+    for chunk in _chunks(bench, reader):
+        digest.update(chunk)
         if write is not None:
-            _write_all(write, buffer[:count])
+            _write_all(write, chunk)
     if digest.hexdigest() != placement.file.sha256:
         raise _CorruptedError
     checked.remember(reader.fileno(), placement.file.sha256, looked)
