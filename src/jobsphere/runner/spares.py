@@ -8,7 +8,7 @@ from collections import deque
 
 from jobsphere.runner.rundir import create_spare
 
-KEPT = 2
+KEPT = 4
 """For attempts that come one by one. In a crowd the time to make one beforehand would be another attempt's."""
 _LATER_S = 0.1
 """The attempt that took one comes first."""
