@@ -6,7 +6,7 @@ missing=
 for pair in bwrap:bubblewrap podman:podman runc:runc catatonit:catatonit busybox:busybox-static \
     docker-registry:docker-registry htpasswd:apache2-utils s3fs:s3fs fusermount:fuse chromium:chromium \
     java:openjdk-17-jre-headless curl:curl haproxy:haproxy redis-server:redis-server \
-    sbatch:slurm-wlm munged:munge; do
+    sbatch:slurm-wlm munged:munge mkfs.xfs:xfsprogs; do
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0
