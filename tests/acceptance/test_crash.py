@@ -20,7 +20,7 @@ from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 from jobsphere.durable import Point
 from tests.crash.ended import kinds
 from tests.crash.killing import FAULTS, Case, cases
-from tests.crash.kinds import Kind
+from tests.crash.kinds import Kind, new_project
 from tests.crash.ledger import FOLDER, Ledger, state_of
 from tests.crash.place import Place
 from tests.crash.reached import ELSEWHERE
@@ -107,7 +107,8 @@ _tokens = (f"t{n}" for n in itertools.count())
 
 def run_case(place: Place, api: Api, kind: Kind, case: Case | None) -> tuple[str, list[str]]:
     """Run one job with a kill at a step, or a fault: how it ended, and its steps."""
-    project, token = place.project, next(_tokens)
+    token = next(_tokens)
+    project = new_project(api, place.project, f"of-{token}")
     prepared = kind.prepare(place, api, project, token)
     wait_for(lambda: not place.unsettled(), "what was prepared has been tidied")
     role, fault = (case.role, FAULTS.get(case.when, (0, 0))[0]) if case else ("", 0)

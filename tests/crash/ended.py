@@ -10,12 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_pb
-from yandex.cloud.datasphere.v2.project_pb2 import Project
-from yandex.cloud.datasphere.v2.project_service_pb2 import (
-    CreateProjectRequest,
-    DeleteProjectRequest,
-    GetProjectRequest,
-)
+from yandex.cloud.datasphere.v2.project_service_pb2 import DeleteProjectRequest
 from yandex.cloud.datasphere.v2.project_service_pb2_grpc import ProjectServiceStub
 
 from jobsphere.blob.project_disk import ProjectDisk
@@ -104,13 +99,9 @@ class ProjectKind(EndedKind):
     """Its project is deleted while its time to live passes: with its dataset, and the project's disk."""
 
     def prepare(self, place: Place, api: Api, project: str, token: str) -> str:
-        projects = ProjectServiceStub(api.channel)
-        community = api.call(projects.Get, GetProjectRequest(project_id=project)).community_id
-        made, wanted = Project(), CreateProjectRequest(community_id=community, name=f"of-{token}")
-        assert api.call(projects.Create, wanted).response.Unpack(made)
-        self._project = made.id
-        ProjectDisk(place.data_dir, made.id).put(place.folder / "data.log", "log")
-        return super().prepare(place, api, made.id, token)
+        self._project = project
+        ProjectDisk(place.data_dir, project).put(place.folder / "data.log", "log")
+        return super().prepare(place, api, project, token)
 
     def drive(self, place: Place, api: Api, project: str, token: str, prepared: str) -> tuple[str, bytes]:
         request = service_pb.SetProjectJobDataTtlRequest(job_id=prepared, ttl=Duration(nanos=1000))

@@ -15,6 +15,9 @@ from typing import Any
 import grpc
 from yandex.cloud.datasphere.v2.jobs import jobs_pb2 as pb
 from yandex.cloud.datasphere.v2.jobs import project_job_service_pb2 as service_pb
+from yandex.cloud.datasphere.v2.project_pb2 import Project
+from yandex.cloud.datasphere.v2.project_service_pb2 import CreateProjectRequest, GetProjectRequest
+from yandex.cloud.datasphere.v2.project_service_pb2_grpc import ProjectServiceStub
 from yandex.cloud.operation.operation_pb2 import Operation
 
 from tests.crash.place import Place
@@ -280,6 +283,15 @@ class PulledKind(ImageKind):
         )
         env = pb.Environment(vars={"TOKEN": token}, docker_image_spec=image)
         return {"output_files": self.outputs, "env": env}
+
+
+def new_project(api: Api, beside: str, name: str) -> str:
+    """Make one in the community of another. Nothing of it is on the disk: the first job in it makes all folders."""
+    projects = ProjectServiceStub(api.channel)
+    community = api.call(projects.Get, GetProjectRequest(project_id=beside)).community_id
+    made, wanted = Project(), CreateProjectRequest(community_id=community, name=name)
+    assert api.call(projects.Create, wanted).response.Unpack(made)
+    return made.id
 
 
 def done_operation(api: Api, job_id: str) -> Operation:

@@ -131,7 +131,8 @@ class RunDirectories:
 
     async def deliver(self, project_id: str, attempt_id: str, files: Sequence[CollectedFile]) -> None:
         """See :meth:`jobsphere.domain.ports.Runner.deliver`."""
-        found = [FinishedFile(c.file.sha256, c.file.size_bytes, self.outbox(attempt_id, c.name)) for c in files]
+        outbox = self.outbox(attempt_id, "")
+        found = [FinishedFile(c.file.sha256, c.file.size_bytes, outbox / c.name) for c in files]
         await self._takers.blobs.adopt(project_id, found)
 
     async def deliver_dataset(self, project_id: str, attempt_id: str, name: str, dataset_id: str) -> None:
