@@ -55,10 +55,11 @@ _FLOCK = struct.Struct("hhqqi0q")
 class RunDirectory:
     """Names and records of the run directory at ``path``. Holds nothing open."""
 
-    __slots__ = ("path",)
+    __slots__ = ("_lasts", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._lasts = False
 
     def at(self, *names: str) -> str:
         """The path of a member."""
@@ -98,12 +99,12 @@ class RunDirectory:
         is made for it.
         """
         data = records.dumps(value)
-        in_place = name != STARTED and self.has(STARTED)  # which has made the run directory's own entry durable
         if len(data) > RECORD_BYTES.get(name, 0) or not self._fill_reserve(name, data):
             _replace_file(self.at(name), data, Point.ATTEMPT_RECORD)
         sync_directory(self.path, Point.ATTEMPT_RECORD)
-        if not in_place:
+        if not self._lasts:  # the directory's own name is given once: it need not be made durable again
             sync_directory(os.path.dirname(self.path), Point.ATTEMPT_RECORD)
+            self._lasts = True
 
     def _fill_reserve(self, name: str, data: bytes) -> bool:
         """Write the record into the room kept for it; False if that is used up."""
