@@ -24,7 +24,8 @@ from tests.crash.ledger import FOLDER, ROOT, ends_in, state_of
 from tests.live import processes_of
 
 _LOAD, _CRASH, _PLACES = (f"tests/acceptance/test_{name}.py" for name in ("load", "crash", "places"))
-_AT_ONCE = str(min((os.cpu_count() or 1) + 1, 8))
+_AT_ONCE = str(min(6 * (os.cpu_count() or 1), 12))
+"""A sweep waits for much: starts of a server, ends of a job. Each takes some 250 MiB."""
 PARTS = {
     # Alone on its machine, for it measures.
     "load": [_LOAD],
