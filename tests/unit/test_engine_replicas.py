@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -131,4 +132,25 @@ async def test_a_store_that_cannot_list_who_waits_leaves_them_to_the_rounds(worl
     await until(lambda: attempt(another) in world.runner.held)
     one.engine.look_at_everything()
     await until(lambda: attempt(job) in world.runner.held)
+    await one.engine.stop()
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.EIO, "a disk that fails"), ValueError("a mistake of ours")], ids=str)
+async def test_looks_go_on_after_one_that_failed(world: World, trouble: Exception) -> None:
+    """Whatever it was that failed: what nobody hints at any more is found by the next look."""
+    one, job = Replica(world), await world.executed()
+    await one.engine.start()
+    await until(lambda: attempt(job) in world.runner.held)
+    real, asked = world.runner.attempts, list[str]()
+
+    async def attempts() -> Sequence[str]:
+        asked.append("once more")
+        if len(asked) < 3:
+            raise trouble
+        return await real()
+
+    world.runner.attempts = attempts  # type: ignore[method-assign]
+    for count in (1, 2, 3):
+        one.engine.look_at_everything()
+        await until(lambda count=count: len(asked) == count)
     await one.engine.stop()

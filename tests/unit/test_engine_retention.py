@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,30 @@ async def until(what) -> None:
     async with asyncio.timeout(10):
         while not what():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.EROFS, "read-only"), ValueError("a mistake of ours")], ids=str)
+async def test_retention_outlives_whatever_clearing_raises(world: World, trouble: Exception) -> None:
+    stuck, other = [await world.created() for _ in range(2)]
+    world.clock.pass_by(2 * 86400)
+    raised, cleared = list[Exception](), list[str]()
+
+    async def clear(old: Job) -> Job:
+        if old.id == stuck.id and len(raised) < 2:
+            raised.append(trouble)
+            raise trouble
+        done = await world.data.clear(old)
+        cleared.append(old.id)
+        return done
+
+    task = asyncio.create_task(Retention(world.store, world.clock, clear, 0.001).run())
+    try:
+        await until(lambda: len(cleared) == 2 or task.done())
+        assert sorted(cleared) == sorted([stuck.id, other.id])
+        assert len(raised) == 2
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_retention_outlives_a_store_that_fails(world: World) -> None:

@@ -11,7 +11,7 @@ import structlog
 from jobsphere.domain.attempt import SandboxPlan, job_id_of
 from jobsphere.domain.capacity import NodeCapacity
 from jobsphere.domain.cluster import ClusterTypes
-from jobsphere.domain.errors import CorruptedError, JobsphereError, NotFoundError
+from jobsphere.domain.errors import CorruptedError, NotFoundError
 from jobsphere.domain.node_ports import Nodes
 from jobsphere.domain.ports import BlobStore, Clock, JobStore
 from jobsphere.domain.tracing import UNTRACED, Tracer
@@ -21,7 +21,7 @@ from jobsphere.engine.provisions import Provisioner
 from jobsphere.engine.reconciler import Reconciler, always, any_number, where
 from jobsphere.engine.retention import Retention
 from jobsphere.engine.rounds import AT_A_TIME, Rounds
-from jobsphere.engine.upkeep import cancelled
+from jobsphere.engine.upkeep import cancelled, went_well
 from jobsphere.engine.work import KeyedQueue
 
 _WORKERS = 16
@@ -127,15 +127,16 @@ class Engine:
     async def _take_up_waiting(self) -> None:
         """Who waits is told to the dispatcher in order, and looked at when it is their turn, or by and by."""
         try:
-            async for jobs in self._rounds.all_waiting():
-                limits = {project: await self._running_at_once(project) for project in {job.project_id for job in jobs}}
-                for job in jobs:
-                    self._dispatcher.take_up(job, limits[job.project_id])
-                self._wake_all(self._dispatcher.turns(), can_wait=False)
-        except JobsphereError as e:
-            log.error("who waits cannot be listed: taken up by and by", reason=e.public, **e.context)
+            await went_well(self._tell_who_waits(), "who waits cannot be listed: taken up by and by")
         finally:
             self._wake_all(self._dispatcher.all_taken_up(), can_wait=False)
+
+    async def _tell_who_waits(self) -> None:
+        async for jobs in self._rounds.all_waiting():
+            limits = {project: await self._running_at_once(project) for project in {job.project_id for job in jobs}}
+            for job in jobs:
+                self._dispatcher.take_up(job, limits[job.project_id])
+            self._wake_all(self._dispatcher.turns(), can_wait=False)
 
     @property
     def running(self) -> int:
@@ -181,10 +182,7 @@ class Engine:
                 await asyncio.wait_for(self._now.wait(), self._look_again_s)
             everything = self._now.is_set()
             self._now.clear()
-            try:
-                await (self._look_at_all() if everything else self._look_at_some())
-            except JobsphereError as e:
-                log.error("live jobs cannot be listed", reason=e.public, **e.context)
+            await went_well(self._look_at_all() if everything else self._look_at_some(), "live jobs cannot be listed")
 
     async def _look_at_all(self) -> None:
         async for page in self._rounds.all_live():
@@ -204,12 +202,15 @@ class Engine:
         while True:
             await self._moved.wait()
             self._moved.clear()
-            changed = self._dispatcher.nodes_changed()
-            for name in changed:
-                self._wake_all(self._dispatcher.holders(name), can_wait=False)
-            self._wake_all(self._dispatcher.turns(), can_wait=False)
-            self._wake_all(self._dispatcher.front())
-            self._wake_all(await self._rounds.held(changed))
+            await went_well(self._look_at_nodes(), "nodes that have changed cannot be looked at")
+
+    async def _look_at_nodes(self) -> None:
+        changed = self._dispatcher.nodes_changed()
+        for name in changed:
+            self._wake_all(self._dispatcher.holders(name), can_wait=False)
+        self._wake_all(self._dispatcher.turns(), can_wait=False)
+        self._wake_all(self._dispatcher.front())
+        self._wake_all(await self._rounds.held(changed))
 
     def _wake_all(self, job_ids: Iterable[str], *, can_wait: bool = True) -> None:
         """``can_wait``: nothing is known to have happened to them; others that come later may be looked at before."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.job import Job
 from jobsphere.domain.ports import Clock, JobStore
+from jobsphere.engine.upkeep import keep_up, went_well
 from jobsphere.engine.work import ids_of
 
 _BATCH = 100
@@ -29,12 +28,7 @@ class Retention:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-            except JobsphereError as e:
-                log.error("expired data cannot be listed", reason=e.public, **e.context)
-            await asyncio.sleep(self._interval_s)
+        await keep_up(self.sweep, self._interval_s, "expired data cannot be listed")
 
     async def sweep(self) -> int:
         """Clear all that has expired by now; how many jobs that was. One that cannot be cleared stops no other."""
@@ -53,10 +47,7 @@ class Retention:
         return [job for job in jobs if job.id not in failed]
 
     async def _clear_one(self, job: Job) -> bool:
-        try:
-            await self._clear(job)
-        except JobsphereError as e:
-            log.error("expired data cannot be cleared", **ids_of(job), reason=e.public, **e.context)
-            return False
-        log.info("expired data cleared", **ids_of(job))
-        return True
+        cleared = await went_well(self._clear(job), "expired data cannot be cleared", **ids_of(job))
+        if cleared:
+            log.info("expired data cleared", **ids_of(job))
+        return cleared

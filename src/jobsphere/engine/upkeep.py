@@ -27,14 +27,32 @@ async def cancelled(*tasks: asyncio.Task[None], again_s: float = _AGAIN_S) -> No
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def keep_up(work: Callable[[], Awaitable[object]], interval_s: float) -> None:
+async def went_well(work: Awaitable[object], otherwise: str, **facts: str) -> bool:
+    """Do one of many pieces of work; whether it was done.
+
+    If it was not, the log says ``otherwise``, the ``facts`` and why: one that fails, in whatever way, must never be the
+    end of those that come after it.
+    """
+    try:
+        await work
+    except JobsphereError as e:
+        log.error(otherwise, reason=e.public, **{**e.context, **facts})
+    except OSError as e:
+        log.error(otherwise, reason=str(e), **facts)
+    except Exception:
+        log.exception(otherwise, **facts)
+    else:
+        return True
+    return False
+
+
+async def keep_up(
+    work: Callable[[], Awaitable[object]], interval_s: float, otherwise: str = "upkeep could not be done"
+) -> None:
     """Do ``work`` now and every ``interval_s`` seconds, until cancelled.
 
     What it cannot do now is logged, and tried again the next time.
     """
     while True:
-        try:
-            await work()
-        except (OSError, JobsphereError) as e:
-            log.error("upkeep could not be done", reason=str(e))
+        await went_well(work(), otherwise)
         await asyncio.sleep(interval_s)

@@ -67,21 +67,29 @@ async def ray_nodes_kept(settings: Settings) -> AsyncGenerator[None]:
 
 async def _keep(settings: Settings) -> None:
     """It ends whenever Ray's library wants it to, and is started again: less and less often where it is of no use."""
-    log_file = settings.data_dir.expanduser().absolute() / "ray-keeper.log"
     pause_s, last = _PAUSE_S, ""
     while True:
-        with log_file.open("wb") as errors:
-            process = await asyncio.create_subprocess_exec(
-                *_command(settings), stdin=PIPE, stdout=PIPE, stderr=errors, start_new_session=True
-            )
+        well = False
         try:
-            well, last = await _relay(process, last)
-        finally:  # whatever it is at: the next one begins with a look
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            well, last = await _keep_once(settings, last)
+        except (OSError, ValueError) as error:
+            log.error("the keeper of Ray's nodes cannot be run", reason=str(error))
         pause_s = _PAUSE_S if well else min(2 * pause_s, _LONGEST_PAUSE_S)
         await asyncio.sleep(pause_s)
+
+
+async def _keep_once(settings: Settings, last: str) -> tuple[bool, str]:
+    """Run it to its end; what :func:`_relay` says of it."""
+    with (settings.data_dir.expanduser().absolute() / "ray-keeper.log").open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *_command(settings), stdin=PIPE, stdout=PIPE, stderr=errors, start_new_session=True
+        )
+    try:
+        return await _relay(process, last)
+    finally:  # whatever it is at: the next one begins with a look
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def _command(settings: Settings) -> list[str]:
