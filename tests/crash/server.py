@@ -24,6 +24,7 @@ SOONER: tuple[tuple[ModuleType, str, float], ...] = (
     (usecases, "_RETENTION_S", 0.1),
     (server, "_UPKEEP_S", 1.0),
     (leading, "_EXPIRY_S", 1.0),
+    (leading, "SWEEP_S", 1.0),
     (reconciler, "_LAUNCH_AGAIN_S", 0.5),
     (logs, "_RECONNECT_S", 0.1),
 )
