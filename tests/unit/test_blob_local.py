@@ -172,6 +172,35 @@ async def test_the_next_removal_settles_what_a_crash_left(tmp_path: Path, somebo
     assert await store.missing(P, [SHA]) == (set() if somebody_wants_it else {SHA})
 
 
+@pytest.mark.parametrize("somebody_wants_it", [True, False])
+async def test_what_a_disk_failed_to_remove_or_put_back_is_within_reach_of_the_next_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, somebody_wants_it: bool
+) -> None:
+    store = LocalBlobStore(tmp_path)
+    await put(store)
+
+    async def wanted(hidden: set[str]) -> set[str]:
+        return hidden if somebody_wants_it else set()
+
+    with monkeypatch.context() as failing:
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        failing.setattr(Path, "unlink", full)
+        if somebody_wants_it:  # it is out of reach already when the disk begins to fail
+            held = store._hide(P, {SHA})
+            failing.setattr(os, "rename", full)
+            assert held == {SHA}
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            await store.remove(P, [SHA], wanted)
+    assert await store.missing(P, [SHA]) == {SHA}
+    assert await store.held(P) == {SHA}
+    await store.remove(P, [SHA], wanted)
+    assert await store.missing(P, [SHA]) == (set() if somebody_wants_it else {SHA})
+    assert not list((tmp_path / ".trash" / P).iterdir())
+
+
 async def test_what_is_adopted_anew_while_it_is_asked_about_leaves_nothing_out_of_reach(tmp_path: Path) -> None:
     """The file of the outbox and the blob out of reach are one file under two names."""
     store, file = LocalBlobStore(tmp_path / "blobs"), FinishedFile(SHA, len(CONTENT), tmp_path / "outbox")

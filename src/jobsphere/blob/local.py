@@ -61,8 +61,9 @@ class LocalBlobStore:
         return {h for h in sha256s if not blob_path(self._root, project_id, h).exists()}
 
     async def held(self, project_id: str) -> set[str]:
-        """Every hash that the project holds."""
-        return await asyncio.to_thread(self._held, project_id)
+        """Every hash that the project holds. What a failed :meth:`remove` left out of reach comes back first."""
+        async with self._removing:  # nobody else has anything out of reach
+            return await asyncio.to_thread(self._held, project_id)
 
     async def receive(self, project_id: str, sha256: str, size_bytes: int, chunks: AsyncIterator[bytes]) -> None:
         """Take the bytes in; the same blob may come several times at once. Holds some MiB in memory at most.
@@ -143,6 +144,9 @@ class LocalBlobStore:
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _held(self, project_id: str) -> set[str]:
+        trash = trash_path(self._root, project_id)
+        left = {entry.name for entry in trash.iterdir()} if trash.is_dir() else set[str]()
+        self._settle(project_id, left, left)
         return {path.name for path in project_path(self._root, project_id).glob("??/*")}
 
     def _count(self, project_id: str, more: int) -> None:

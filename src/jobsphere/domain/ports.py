@@ -218,7 +218,7 @@ class BlobStore(Protocol):
         ...
 
     async def held(self, project_id: str) -> set[str]:
-        """Every hash that the project holds: for the sweep at start."""
+        """Every hash that the project holds: for sweeps. What a crash or a fault left out of reach comes back."""
         ...
 
     async def receive(self, project_id: str, sha256: str, size_bytes: int, chunks: AsyncIterator[bytes]) -> None:
