@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.live import HANG_S
+from supervisors import until
 
 from jobsphere.domain.attempt import AttemptPlan
 from jobsphere.runner import spares as module
@@ -26,12 +25,6 @@ def members(folder: Path) -> dict[str, tuple[int, int]]:
     return {p.name: (p.lstat().st_mode, p.lstat().st_size) for p in folder.iterdir() if p.name != "plan.json"}
 
 
-async def until(what: Callable[[], object]) -> None:
-    async with asyncio.timeout(HANG_S):
-        while not what():  # noqa: ASYNC110 - a thread that fills a folder tells nobody
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 async def spares(tmp_path: Path) -> AsyncIterator[Spares]:
     spares = Spares(str(tmp_path))
@@ -41,7 +34,7 @@ async def spares(tmp_path: Path) -> AsyncIterator[Spares]:
 
 async def test_one_that_was_made_beforehand_is_as_one_made_now(spares: Spares, tmp_path: Path) -> None:
     assert spares.take() is None
-    await until(lambda: len(os.listdir(tmp_path)) == KEPT)
+    await until(lambda: len(os.listdir(tmp_path)) == KEPT, "they are made")
     assert all(name.startswith(".") for name in os.listdir(tmp_path))  # no attempt's
     inode = os.stat(spare := spares.take() or "").st_ino
     assert create_run_directory(str(tmp_path / "a-1"), plan("a-1"), spare)
@@ -53,17 +46,17 @@ async def test_one_that_was_made_beforehand_is_as_one_made_now(spares: Spares, t
 
 async def test_each_is_one_attempt_s(spares: Spares, tmp_path: Path) -> None:
     spares.take()
-    await until(lambda: len(os.listdir(tmp_path)) == KEPT)
+    await until(lambda: len(os.listdir(tmp_path)) == KEPT, "they are made")
     taken = [spares.take() for _ in range(KEPT + 1)]
     assert taken[-1] is None
     assert len({*taken}) == KEPT + 1
-    await until(lambda: len(os.listdir(tmp_path)) == 2 * KEPT)
+    await until(lambda: len(os.listdir(tmp_path)) == 2 * KEPT, "others are made")
 
 
 async def test_one_of_an_attempt_that_is_there_goes(spares: Spares, tmp_path: Path) -> None:
     create_run_directory(str(tmp_path / "a-1"), plan("a-1"))
     spares.take()
-    await until(lambda: len(os.listdir(tmp_path)) == 1 + KEPT)
+    await until(lambda: len(os.listdir(tmp_path)) == 1 + KEPT, "they are made")
     spare = spares.take()
     assert not create_run_directory(str(tmp_path / "a-1"), plan("a-1"), spare)
     assert spare
@@ -73,7 +66,7 @@ async def test_one_of_an_attempt_that_is_there_goes(spares: Spares, tmp_path: Pa
 async def test_none_is_left_behind(tmp_path: Path) -> None:
     spares = Spares(str(tmp_path))
     spares.take()
-    await until(lambda: os.listdir(tmp_path))  # it may be in the middle of it
+    await until(lambda: os.listdir(tmp_path), "the first is begun")  # it may be in the middle of it
     await spares.close()
     assert os.listdir(tmp_path) == []
 
@@ -89,7 +82,7 @@ async def test_a_disk_that_cannot_have_one_leaves_it_to_the_attempt(
 
     monkeypatch.setattr(module, "create_spare", full)
     assert spares.take() is None
-    await until(lambda: tried)
+    await until(lambda: tried, "it is tried")
     assert spares.take() is None
-    await until(lambda: len(tried) == 2)
+    await until(lambda: len(tried) == 2, "it is tried again")
     assert os.listdir(tmp_path) == []

@@ -144,9 +144,7 @@ class LocalBlobStore:
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _held(self, project_id: str) -> set[str]:
-        trash = trash_path(self._root, project_id)
-        left = {entry.name for entry in trash.iterdir()} if trash.is_dir() else set[str]()
-        self._settle(project_id, left, left)
+        self._bring_back(project_id)
         return {path.name for path in project_path(self._root, project_id).glob("??/*")}
 
     def _count(self, project_id: str, more: int) -> None:
@@ -232,11 +230,14 @@ class LocalBlobStore:
         """What a crash left out of reach may be referred to by now: bring it back, and remember to ask about it."""
         trash = self._root / TRASH
         trash.mkdir(exist_ok=True)
-        found: dict[str, set[str]] = {}
-        for project in trash.iterdir():
-            found[project.name] = {entry.name for entry in project.iterdir()}
-            self._settle(project.name, found[project.name], found[project.name])
-        return found
+        return {project.name: self._bring_back(project.name) for project in trash.iterdir()}
+
+    def _bring_back(self, project_id: str) -> set[str]:
+        """Put within reach what is out of it, while nobody asks about it: which blobs."""
+        trash = trash_path(self._root, project_id)
+        left = {entry.name for entry in trash.iterdir()} if trash.is_dir() else set[str]()
+        self._settle(project_id, left, left)
+        return left
 
 
 def check_file(path: Path, size_bytes: int) -> None:
