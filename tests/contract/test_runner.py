@@ -92,7 +92,7 @@ class PollingSubject(LocalSubject):
     def __init__(self, path):
         super().__init__(path)
         self.runner._watch.close()
-        self.runner._watch = PollingWatch(self.runner._changed)
+        self.runner._watch = PollingWatch(self.runner._changed, self.runner._grown)
 
 
 class SlurmSubject(LocalSubject):

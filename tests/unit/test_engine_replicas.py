@@ -77,6 +77,22 @@ async def test_a_hint_to_one_that_does_not_lead_is_nothing(world: World) -> None
     await one.engine.stop()
 
 
+async def test_the_last_words_of_an_attempt_whose_job_has_ended_are_passed_by(world: World) -> None:
+    one = Replica(world)
+    await one.engine.start()
+    job = await world.executed()
+    one.engine.wake(job.id)
+    await until(lambda: attempt(job) in world.runner.held)
+    one.engine._hear(attempt(job))
+    assert one.engine._queue._gathered == {job.id}
+    await world.runner.become(attempt(job), Started(world.clock.now()))
+    await world.ends(job)
+    await until(lambda: not one.engine.running and not one.engine._queue._gathered)
+    one.engine._hear(attempt(job))
+    assert not one.engine._queue._gathered
+    await one.engine.stop()
+
+
 async def test_two_that_lead_for_a_moment_start_each_program_once(world: World) -> None:
     replicas = [Replica(world) for _ in range(3)]
     jobs = [await world.executed() for _ in range(2)]

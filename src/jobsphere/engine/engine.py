@@ -173,8 +173,10 @@ class Engine:
         self._dispatcher.clear()
 
     def _hear(self, attempt: str) -> None:
-        if self._started:
-            self._queue.add_soon(job_id_of(attempt))
+        job_id = job_id_of(attempt)
+        # An attempt's last words, such as the closing of its lock, come when its job has ended and holds nothing more.
+        if self._started and job_id in self._dispatcher:
+            self._queue.add_soon(job_id)
 
     async def _look_again(self) -> None:
         while True:

@@ -23,6 +23,7 @@ from jobsphere.runner.rundir import (
     COLLECTED,
     CONTROL,
     CUT,
+    GROUPS,
     LOGS,
     OUTBOX,
     RECORD_BYTES,
@@ -66,7 +67,9 @@ class RunDirectories:
         watch: Makes what hints at changes in run directories.
     """
 
-    def __init__(self, data_dir: Path, node: str, takers: Takers, watch: Callable[[Hint], Watch] = open_watch) -> None:
+    def __init__(
+        self, data_dir: Path, node: str, takers: Takers, watch: Callable[[Hint, Hint], Watch] = open_watch
+    ) -> None:
         self.node = node
         self._takers = takers
         self._run_folder = data_dir / RUN
@@ -78,7 +81,7 @@ class RunDirectories:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._ended: dict[str, Observation] = {}
         self._sizes: dict[str, int] = {}
-        self._watch: Watch = watch(self._changed)
+        self._watch: Watch = watch(self._changed, self._grown)
         self._clear_remains()
 
     async def close(self) -> None:
@@ -253,6 +256,9 @@ class RunDirectories:
     def _open_logs(self, attempt_id: str) -> int:
         return os.open(self._run(attempt_id).at(LOGS), os.O_RDONLY | os.O_CLOEXEC)
 
+    def _grown(self, path: str) -> None:
+        self._wake(os.path.basename(path))
+
     def _changed(self, path: str) -> None:
         attempt_id = os.path.basename(path)
         self._wake(attempt_id)
@@ -279,7 +285,7 @@ def _remove(path: str) -> None:
 def _tidy(path: str, tidied: str) -> None:
     """Remove all but the records and the log, then put the rest away: a repeat goes on where a crash came."""
     run = RunDirectory(path)
-    for name in (*ROOT_DIRECTORIES, OUTBOX, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL):
+    for name in (*ROOT_DIRECTORIES, OUTBOX, *(f"{RESERVE}.{r}" for r in RECORD_BYTES), CONTROL, GROUPS):
         with durable(Point.ATTEMPT_CLEARED):
             remove_job_folder(run.at(name))
     clear_drafts(path)

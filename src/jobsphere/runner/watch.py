@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from jobsphere.runner.rundir import COLLECTED, EXIT, LOCK, LOGS, STARTED, STEP, RunDirectory
 
@@ -27,7 +27,10 @@ Hint = Callable[[str], None]
 
 
 class Watch(Protocol):
-    """Calls the hint with the path of a watched run directory when it may have changed: a record, its lock, its end."""
+    """Tells of watched run directories by their paths: ``changed`` of a record, a lock, an end, ``grown`` of a log.
+
+    They are two, for a program that writes line by line is nothing that the engine has to look at.
+    """
 
     def add(self, path: str) -> None:
         """Watch this run directory. May be repeated."""
@@ -38,7 +41,7 @@ class Watch(Protocol):
         ...
 
     def add_logs(self, path: str) -> None:
-        """Hint at growing logs too, until it was called off as often."""
+        """Tell when its log has grown too, until it was called off as often."""
         ...
 
     def discard_logs(self, path: str) -> None:
@@ -50,12 +53,12 @@ class Watch(Protocol):
         ...
 
 
-def open_watch(hint: Hint) -> Watch:
+def open_watch(changed: Hint, grown: Hint) -> Watch:
     """The best watch of this machine, on the running event loop."""
     try:
-        return InotifyWatch(hint)
+        return InotifyWatch(changed, grown)
     except OSError:  # not this kernel, or the user's instances are used up
-        return PollingWatch(hint)
+        return PollingWatch(changed, grown)
 
 
 class InotifyWatch:
@@ -65,8 +68,8 @@ class InotifyWatch:
         OSError: the kernel gives none.
     """
 
-    def __init__(self, hint: Hint) -> None:
-        self._hint = hint
+    def __init__(self, changed: Hint, grown: Hint) -> None:
+        self._changed, self._grown = changed, grown
         self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         self._paths: dict[int, str] = {}
         self._watches: dict[str, int] = {}
@@ -117,7 +120,7 @@ class InotifyWatch:
             self._tell(os.read(self._fd, 64 * 1024))
 
     def _tell(self, data: bytes) -> None:
-        changed: dict[str, None] = {}
+        told: dict[str, Hint] = {}
         ended: set[str] = set()
         position = 0
         while position < len(data):
@@ -129,22 +132,24 @@ class InotifyWatch:
                 continue
             if mask & _CLOSE_WRITE and name == LOCK.encode():
                 ended.add(path)
-            elif mask & _MODIFY or name in _TELLING:
-                changed[path] = None
+            elif mask & _MODIFY:
+                told.setdefault(path, self._grown)
+            elif name in _TELLING:
+                told[path] = self._changed
         for path in ended:
-            self._loop.call_later(_LOCK_FREED_S, self._hint, path)
-        for path in changed:
+            self._loop.call_later(_LOCK_FREED_S, self._changed, path)
+        for path, hint in told.items():
             if path in self._readers and os.path.join(path, LOGS) not in self._watches:
                 self._watch(os.path.join(path, LOGS), path, _MODIFY)
-            self._hint(path)
+            hint(path)
 
 
 class PollingWatch:
     """Looks at each watched run directory in turn."""
 
-    def __init__(self, hint: Hint) -> None:
-        self._hint = hint
-        self._seen: dict[str, tuple[object, ...]] = {}
+    def __init__(self, changed: Hint, grown: Hint) -> None:
+        self._changed, self._grown = changed, grown
+        self._seen: dict[str, _State] = {}
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(POLL_S, self._look)
 
@@ -170,20 +175,26 @@ class PollingWatch:
     def _look(self) -> None:
         self._timer = self._loop.call_later(POLL_S, self._look)
         for path, seen in list(self._seen.items()):
-            state = _state(path)
-            if state != seen:
-                self._seen[path] = state
-                self._hint(path)
+            self._seen[path] = state = _state(path)
+            if (state.changed_at, state.locked) != (seen.changed_at, seen.locked):
+                self._changed(path)
+            elif state.log_bytes != seen.log_bytes:
+                self._grown(path)
 
 
-def _state(path: str) -> tuple[object, ...]:
+class _State(NamedTuple):
+    changed_at: int = 0
+    locked: bool = False
+    log_bytes: int = 0
+
+
+def _state(path: str) -> _State:
     run = RunDirectory(path)
     try:
-        changed = os.stat(path).st_mtime_ns
+        changed_at = os.stat(path).st_mtime_ns
     except FileNotFoundError:
-        return ()
-    size = os.stat(run.at(LOGS)).st_size if run.has(LOGS) else 0
-    return changed, size, run.is_locked()
+        return _State()
+    return _State(changed_at, run.is_locked(), os.stat(run.at(LOGS)).st_size if run.has(LOGS) else 0)
 
 
 def _checked(result: int) -> int:
