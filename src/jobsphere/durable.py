@@ -48,7 +48,6 @@ class Point(StrEnum):
     DATASET_REMOVED = "dataset.removed"
     DISK_FILE = "disk.file"
 
-    ATTEMPT_PLAN = "attempt.plan"
     ATTEMPT_MADE = "attempt.made"
     ATTEMPT_NOTE = "attempt.note"
     ATTEMPT_CLAIM = "attempt.claim"

@@ -30,7 +30,7 @@ MAY_STAY = re.compile(
     rf"|environments/({_HASH}(/.*|\.ready|\.lock|\.use|\.requirements)?|builds\.lock)|cache/.*"
     r"|images/([0-9a-f]{32}\.(use|json)|pulls\.lock)"
     rf"|datasets/(\.{_ID}\.lock|{_ID}/{_ID}/.*)|disks/.*"
-    r"|attempts/\.spare-[0-9a-f]{16}/(control|reserve\.(exit|collected))"
+    r"|attempts/\.spare-[0-9a-f]{16}/(control|lock|logs|groups|reserve\.(plan\.json|claim|started|exit|collected))"
 )
 """All files that may be in a data directory in which nothing is under way."""
 _FLOCK = struct.Struct("hhqqi0q")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from supervisors import Node, open_node, output
+from tests.live import wait_for
 
 from jobsphere.domain.attempt import EndReason, LogStream, SandboxPlan, StopOrder
 from jobsphere.domain.environment import PythonEnvironment
-from jobsphere.runner.sandbox import why_not
+from jobsphere.runner.processes import child_of, start
+from jobsphere.runner.sandbox import Sandbox, why_not
 
 FENCE = SandboxPlan()
 
@@ -59,6 +62,34 @@ async def test_the_data_directory_and_other_processes_are_out_of_sight(node: Nod
     count, *rest = (await node.text()).split("\n")[:-1]
     assert int(count) <= 6
     assert sorted(rest) == ["home", "tmp", "work"]
+
+
+def test_nothing_runs_behind_a_gate_that_nobody_opens(tmp_path: Path) -> None:
+    """Also when who would open it is gone: there is no end of file to be taken for leave."""
+    for name in ("work", "run"):
+        (tmp_path / name).mkdir()
+    fence = Sandbox(str(tmp_path), FENCE, str(tmp_path), None)
+    command = fence.command(("/bin/sh", "-c", "echo ran > /job/work/ran"), {}, "/job/work")
+    assert command.gate is not None
+    null = os.open(os.devnull, os.O_WRONLY)
+    pid = start(command.argv, command.environment, "/", null, null, (*command.descriptors, command.gate))
+    try:
+        for fd in (*command.descriptors, command.gate, null):
+            os.close(fd)
+        init = wait_for(lambda: child_of(pid), "bubblewrap's second process")
+        waiting = Path(f"/proc/{init}/wchan")
+        wait_for(lambda: waiting.read_text().endswith("pipe_read"), "it waits at the gate")
+        assert child_of(init) is None
+        assert not (tmp_path / "work/ran").exists()
+        with open(f"/proc/{init}/fd/{command.gate}", "wb", buffering=0) as gate:
+            gate.write(b"!")
+        assert os.waitpid(pid, 0)[1] == 0
+        assert (tmp_path / "work/ran").read_text() == "ran\n"
+    finally:
+        for _ in range(2):  # it is there only if the test has failed
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize(

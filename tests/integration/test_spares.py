@@ -46,7 +46,7 @@ async def test_one_that_was_made_beforehand_is_as_one_made_now(spares: Spares, t
 
 async def test_each_is_one_attempt_s(spares: Spares, tmp_path: Path) -> None:
     spares.take()
-    await until(lambda: len(os.listdir(tmp_path)) == KEPT, "they are made")
+    await until(lambda: len(spares._made) == KEPT, "they are made")
     taken = [spares.take() for _ in range(KEPT + 1)]
     assert taken[-1] is None
     assert len({*taken}) == KEPT + 1

@@ -19,13 +19,16 @@ from jobsphere.domain.attempt import Mount
 class Command:
     """A process to start on this host. ``environment`` holds secrets: it is never logged.
 
-    ``descriptors`` are given to it under their own numbers; who starts it closes them here, started or not.
+    ``descriptors`` are given to it under their own numbers; who starts it closes them here, started or not. ``gate`` is
+    one more: nothing of the program runs before a byte is written there. It has no end of file: what waits behind it
+    never takes the death of who started it for leave to go on.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     cwd: str
     descriptors: tuple[int, ...] = ()
+    gate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from jobsphere.durable import Point, durable
 from jobsphere.runner.bench import Bench, StepError
 from jobsphere.runner.cgroups import Group, Memory
 from jobsphere.runner.command_line import SYSTEM_PATH, program_argv, program_environment
-from jobsphere.runner.confinement import Confinement
+from jobsphere.runner.confinement import Command, Confinement
 from jobsphere.runner.group import end_group, out_of_memory
 from jobsphere.runner.lines import LineCutter
 from jobsphere.runner.processes import ATTEMPT_VARIABLE, start
@@ -92,10 +92,10 @@ class Program:
         self._quota = Quota(bench)
         self._gpu = gpu_command(bench.plan.limits.gpus if bench.plan.limits else None)
         try:
-            bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
-            self._pid = self._start(prefix)
+            self._pid = self._begin(self._command(prefix))
         except BaseException:
             end_group(bench.run_directory)
+            bench.reaper.end_all()
             raise
         self._pidfd = os.pidfd_open(self._pid)
         for fd in (self._pidfd, bench.orders.fd):
@@ -173,35 +173,59 @@ class Program:
         text = errors.tail.decode(errors="replace") if errors else ""
         return "\n".join(text.lstrip("\ufffd").splitlines()[-TAIL_LINES:])
 
-    def _start(self, prefix: str | None) -> int:
-        bench = self._bench
-        out, out_writer = os.pipe2(os.O_CLOEXEC)
-        err, err_writer = os.pipe2(os.O_CLOEXEC)
-        ours = [out_writer, err_writer]
+    def _command(self, prefix: str | None) -> Command:
+        bench, root = self._bench, self._confinement.root
+        mounted = {mount: self._confinement.seen(mount) for mount in bench.plan.mounts}
+        places = {mount.variable: place for mount, place in mounted.items() if mount.variable}
         try:
-            root = self._confinement.root
-            mounted = {mount: self._confinement.seen(mount) for mount in bench.plan.mounts}
-            places = {mount.variable: place for mount, place in mounted.items() if mount.variable}
             environment = program_environment(bench.plan, root, prefix, bench.mark, {**self._secrets, **places})
             argv = program_argv(bench.plan, root, prefix, mounted)
-            command = self._confinement.command(argv, environment, posixpath.join(root, WORK))
-            ours += command.descriptors
+            return self._confinement.command(argv, environment, posixpath.join(root, WORK))
+        except (OSError, ValueError) as error:
+            raise self._not_started(error) from error
+
+    def _begin(self, command: Command) -> int:
+        """Start the program, and not before its ``started`` record is durable; its process id.
+
+        Where the command has a gate, the record is written while what the program runs in is being made.
+        """
+        if command.gate is None:
+            self._record()
+            return self._start(command, command.descriptors)
+        try:
+            pid = self._start(command, (*command.descriptors, command.gate))
+            self._record()
+            os.write(command.gate, b"!")
+        finally:
+            os.close(command.gate)
+        return pid
+
+    def _record(self) -> None:
+        self._bench.run_directory.record(STARTED, Started(datetime.now(UTC)))
+
+    def _start(self, command: Command, descriptors: Sequence[int]) -> int:
+        out, out_writer = os.pipe2(os.O_CLOEXEC)
+        err, err_writer = os.pipe2(os.O_CLOEXEC)
+        try:
             with self._group.joined(), durable(Point.PROGRAM_START):
-                pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, command.descriptors)
+                pid = start(command.argv, command.environment, command.cwd, out_writer, err_writer, descriptors)
         except (OSError, ValueError) as error:
             os.close(out)
             os.close(err)
-            with suppress(OSError):  # why it did not start is the word that counts
-                self._confinement.end()
-            what = getattr(error, "strerror", None) or str(error)
-            raise StepError(Phase.RUN, f"The program could not be started: {what}") from error
+            raise self._not_started(error) from error
         finally:
-            for fd in ours:
+            for fd in (out_writer, err_writer, *command.descriptors):
                 os.close(fd)
-        bench.reaper.remember(pid)
+        self._bench.reaper.remember(pid)
         self._add(_Pipe(out, LogStream.OUT, masker=self._masker()))
         self._add(_Pipe(err, LogStream.ERR, masker=self._masker()))
         return pid
+
+    def _not_started(self, error: OSError | ValueError) -> StepError:
+        with suppress(OSError):  # why it did not start is the word that counts
+            self._confinement.end()
+        what = getattr(error, "strerror", None) or str(error)
+        return StepError(Phase.RUN, f"The program could not be started: {what}")
 
     def _masker(self) -> Masker | None:
         return Masker(self._hidden) if self._hidden and self._bench.plan.mask_secrets else None

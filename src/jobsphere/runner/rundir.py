@@ -15,8 +15,10 @@
     tmp home                          the program's own
     groups                            the folders of the control group, a line each, while the program may be in them
     outbox                            what was collected; a log without a byte is not in it
-    reserve.exit  reserve.collected   room that becomes the record itself when there is no other; behind the second
-                                      one's, some bytes to give back when the disk is full, so that there are last words
+    reserve.*                         room that becomes what is written there once; behind that of ``collected``, some
+                                      bytes to give back when the disk is full, so that there are last words
+
+All but what is copied into it is made with it: a file that is made later is one that a first line waits for.
 """
 
 from __future__ import annotations
@@ -42,8 +44,11 @@ CUT, FATE = "cut", "fate"
 STARTED, EXIT, COLLECTED = "started", "exit", "collected"
 LOCK, CONTROL, LOGS, OUTBOX, RESERVE, GROUPS = "lock", "control", "logs", "outbox", "reserve", "groups"
 ROOT_DIRECTORIES = ("work", "inputs", "outputs", "modules", "s3", "tmp", "home")
-RECORD_BYTES = {EXIT: 16 * 1024, COLLECTED: 128 * 1024}
-"""The room kept for each record that must be written whatever happens. It is there until it becomes the record."""
+RECORD_BYTES = {PLAN: 4096, CLAIM: 0, STARTED: 4096, EXIT: 16 * 1024, COLLECTED: 128 * 1024}
+"""The room kept for what is written once: it is there until it becomes that.
+
+The last two must be written whatever happens; for the others no file is made while a first line is waited for.
+"""
 LAST_WORDS_BYTES = 64 * 1024
 SPARE = ".spare-"
 """How the names of run directories begin that are made beforehand. A name with a dot is no attempt's."""
@@ -98,16 +103,23 @@ class RunDirectory:
         Where room was kept for it, that room is its draft: a full disk cannot keep it from being written, and no file
         is made for it.
         """
-        data = records.dumps(value)
-        if len(data) > RECORD_BYTES.get(name, 0) or not self._fill_reserve(name, data):
-            _replace_file(self.at(name), data, Point.ATTEMPT_RECORD)
+        self._put(name, value)
         sync_directory(self.path, Point.ATTEMPT_RECORD)
         if not self._lasts:  # the directory's own name is given once: it need not be made durable again
             sync_directory(os.path.dirname(self.path), Point.ATTEMPT_RECORD)
             self._lasts = True
 
+    def plan_it(self, plan: AttemptPlan) -> None:
+        """Write the plan. It is durable on return, its name together with the first record."""
+        self._put(PLAN, plan)
+
+    def _put(self, name: str, value: object) -> None:
+        data = records.dumps(value)
+        if len(data) > RECORD_BYTES.get(name, 0) or not self._fill_reserve(name, data):
+            _replace_file(self.at(name), data, Point.ATTEMPT_RECORD)
+
     def _fill_reserve(self, name: str, data: bytes) -> bool:
-        """Write the record into the room kept for it; False if that is used up."""
+        """Write into the room kept for it; False if that is used up."""
         kept = self.at(f"{RESERVE}.{name}")
         try:
             fd = os.open(kept, os.O_WRONLY | os.O_CLOEXEC)
@@ -176,15 +188,20 @@ class RunDirectory:
     def claim(self) -> bool:
         """Become the one supervisor that may start the program; False if there was one before.
 
-        Durable together with the first record: before that, nothing has happened that may not happen again.
+        Called with the lock held. Durable together with the first record: before that, nothing has happened that may
+        not happen again.
         """
+        if self.has(CLAIM):
+            return False
+        kept = self.at(f"{RESERVE}.{CLAIM}")
+        with open(kept, "w", encoding="ascii") as file:
+            json.dump({"boot_id": boot_id(), "pid": os.getpid(), "at": time.time()}, file)
         try:
             with durable(Point.ATTEMPT_CLAIM):
-                fd = os.open(self.at(CLAIM), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                os.link(kept, self.at(CLAIM))  # never in another's place, as a rename would be
         except FileExistsError:
             return False
-        with open(fd, "w", encoding="ascii") as file:
-            json.dump({"boot_id": boot_id(), "pid": os.getpid(), "at": time.time()}, file)
+        os.unlink(kept)
         return True
 
     def claimed_in_this_boot(self) -> bool | None:
@@ -245,7 +262,7 @@ def create_run_directory(path: str, plan: AttemptPlan, spare: str | None = None)
     try:
         if spare is None:
             _lay_out(fresh)
-        _replace_file(fresh.at(PLAN), records.dumps(plan), Point.ATTEMPT_PLAN)
+        fresh.plan_it(plan)
         with durable(Point.ATTEMPT_MADE):
             os.rename(fresh.path, path)
     except OSError as error:
@@ -274,8 +291,10 @@ def create_spare(folder: str) -> str:
 def _lay_out(fresh: RunDirectory) -> None:
     os.mkdir(fresh.path, 0o700)
     os.mkfifo(fresh.at(CONTROL), 0o600)
-    _make_reserve(fresh.at(f"{RESERVE}.{EXIT}"), RECORD_BYTES[EXIT])
-    _make_reserve(fresh.at(f"{RESERVE}.{COLLECTED}"), RECORD_BYTES[COLLECTED] + LAST_WORDS_BYTES)
+    for name, size in RECORD_BYTES.items():
+        _make_file(fresh.at(f"{RESERVE}.{name}"), size + (LAST_WORDS_BYTES if name == COLLECTED else 0))
+    for name in (LOCK, LOGS, GROUPS):
+        _make_file(fresh.at(name))
     for directory in ("work", "tmp", "home", OUTBOX):  # the others come with the first file in them
         os.mkdir(fresh.at(directory), 0o755)
 
@@ -331,9 +350,11 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def _make_reserve(path: str, size: int) -> None:
+def _make_file(path: str, size: int = 0) -> None:
+    """``size``: the room that it is to have."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, size)
+        if size:
+            os.posix_fallocate(fd, 0, size)
     finally:
         os.close(fd)

@@ -119,9 +119,10 @@ class Sandbox:
             options.append("--unshare-net")
         variables = [word for pair in environment.items() for word in ("--setenv", *pair)]
         told = _in_memory("".join(f"{word}\0" for word in ("--clearenv", *variables)))
-        options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--"]
+        gate = _gate()
+        options += ["--remount-ro", "/", "--chdir", cwd, "--args", str(told), "--block-fd", str(gate), "--"]
         outside = {k: v for k, v in environment.items() if k == ATTEMPT_VARIABLE}  # by which leftovers are found
-        return Command((bubblewrap(), *options, *argv), outside, "/", (told, *(fd for fd, _ in files)))
+        return Command((bubblewrap(), *options, *argv), outside, "/", (told, *(fd for fd, _ in files)), gate)
 
     def seen(self, mount: Mount) -> str:
         """Its place below the job's root."""
@@ -228,6 +229,16 @@ def _in_memory(text: str) -> int:
         view = view[os.write(fd, view) :]
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def _gate() -> int:
+    """A pipe with both ends in one descriptor."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.close(writer)
+    try:
+        return os.open(f"/proc/self/fd/{reader}", os.O_RDWR | os.O_CLOEXEC)
+    finally:
+        os.close(reader)
 
 
 @functools.cache
