@@ -26,7 +26,7 @@ from jobsphere.store.access import SqlAccounts, SqlAudit, SqlTeams
 from jobsphere.store.failing_access import Failing
 from jobsphere.store.jobs import SqlJobStore
 from jobsphere.store.memory import MemoryJobStore
-from jobsphere.store.memory_access import MemoryAccounts, MemoryAudit, MemoryTeams
+from jobsphere.store.memory_access import MemoryAccounts, MemoryTeams
 from jobsphere.store.postgres import PostgresJobStore
 from jobsphere.store.sqlite import SqliteJobStore
 
@@ -59,7 +59,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     else:
         memory = MemoryJobStore()
         accounts = MemoryAccounts(memory)
-        opened = Stores(memory, accounts, MemoryTeams(memory, accounts), MemoryAudit(), path)
+        opened = Stores(memory, accounts, MemoryTeams(memory, accounts), memory.audit, path)
         if request.param == "failing":
             a, t, u = Failing(opened.accounts).store, Failing(opened.teams).store, Failing(opened.audit).store
             opened = Stores(memory, a, t, u, path)
@@ -342,6 +342,18 @@ async def test_rows_come_back_newest_first_with_their_numbers(stores: Stores) ->
     for row in rows:
         await stores.audit.append(row)
     assert await stores.audit.find(AuditQuery()) == [replace(rows[1], number=2), replace(rows[0], number=1)]
+
+
+async def test_a_row_is_stored_with_what_it_tells_of_or_not_at_all(stores: Stores) -> None:
+    _, project, _ = await a_team(stores)
+    job = a_job(JobStatus.CREATING, project.id)
+    await stores.jobs.add_job(job, an_operation(OperationKind.CREATE, project.id), a_row("S/Create"))
+    with pytest.raises(AlreadyExistsError):
+        await stores.jobs.add_job(job, an_operation(OperationKind.CREATE, project.id), a_row("S/Create"))
+    moved = replace(job, version=job.version + 1, status=JobStatus.PREPARING)
+    assert await stores.jobs.update_job(moved, job, an_operation(OperationKind.EXECUTE, project.id), a_row("S/Execute"))
+    assert not await stores.jobs.update_job(moved, job, None, a_row("S/Cancel"))
+    assert [row.action for row in await stores.audit.find(AuditQuery())] == ["S/Execute", "S/Create"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from jobsphere.service.artifacts import StoredFile
 from jobsphere.service.audit import Audit
 from jobsphere.service.jobs import Submitted
 from jobsphere.service.operations import OperationStatus
-from jobsphere.store.memory_access import MemoryAudit
+from jobsphere.store.memory_audit import MemoryAudit
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 TOKEN = "a-good-token-that-is-secret"

@@ -26,7 +26,7 @@ from jobsphere.service.audit import Audit
 from jobsphere.service.identity import Identity
 from jobsphere.service.tokens import Tokens
 from jobsphere.store.failing_access import Failing
-from jobsphere.store.memory_access import MemoryAudit
+from jobsphere.store.memory_audit import MemoryAudit
 
 NONE, VIEWER, DEVELOPER, EDITOR, ADMIN, OPERATOR = range(6)
 LEVELS = {"viewer": VIEWER, "developer": DEVELOPER, "editor": EDITOR, "admin": ADMIN}
@@ -102,7 +102,7 @@ async def rpcs(folder: Path) -> AsyncIterator[Rpcs]:
     await world.teams.create_project(Project(OTHER_PROJECT, "other", OTHER_COMMUNITY, NOW, WHO.id), None, None)
     await world.executed()
     tokens = Tokens(b"k" * 32, world.clock)
-    audit = MemoryAudit()
+    audit = world.audit
     faults = Failing(audit)
     identity = Identity(tokens, True, "local", world.accounts, world.clock)
     services = Services(

@@ -140,7 +140,23 @@ async def test_a_call_is_answered_though_its_row_cannot_be_stored_and_the_server
         code, _, _ = await server.call(name, await ROWS[name].request(name, server), server.operator)
     assert code == "OK"
     (line,) = [x for x in lines if x["event"] == "AUDIT ROW NOT STORED"]
-    assert (line["action"], line["subject"], line["ids"]) == (name, "root", {"project_id": PROJECT})
+    assert (line["action"], line["subject"], line["target"]) == (name, "root", f"project_id={PROJECT}")
+
+
+async def test_a_new_job_and_the_row_about_it_are_one_write(server: Rpcs) -> None:
+    """Whatever is stored of a call that failed in between, its row is not missing, nor alone."""
+    name = "ProjectJobService/Create"
+    request = await ROWS[name].request(name, server)
+    server.audit_faults.fail("append", times=9)  # what is no part of the write
+    assert (await server.call(name, request, server.operator))[0] == "OK"
+    assert (await the_row(server)).result == "OK"
+    server.world.store.fail("add_job")
+    assert (await server.call(name, request, server.operator))[0] == "UNAVAILABLE"
+    assert len(await server.audit.find(EVERY)) == 1
+    server.audit_faults.heal()
+    server.world.store.fail("add_job", after=True)
+    assert (await server.call(name, request, server.operator))[0] == "UNAVAILABLE"
+    assert [row.result for row in await server.audit.find(EVERY)] == ["UNAVAILABLE", "OK", "OK"]
 
 
 async def test_callers_who_are_not_known_cannot_fill_the_log(server: Rpcs) -> None:

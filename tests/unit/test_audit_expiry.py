@@ -7,7 +7,7 @@ from tests.unit.world import WHO, StandingClock
 from jobsphere.domain.audit import AuditQuery
 from jobsphere.service.audit import OK, Audit
 from jobsphere.service.trail import Trail
-from jobsphere.store.memory_access import MemoryAudit
+from jobsphere.store.memory_audit import MemoryAudit
 
 
 async def test_old_rows_go_and_the_log_says_so() -> None:

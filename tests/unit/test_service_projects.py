@@ -151,9 +151,9 @@ async def test_with_a_project_go_its_jobs_and_their_files(world: World) -> None:
 async def test_a_job_that_is_stored_while_its_project_goes_goes_too(world: World) -> None:
     add_job = world.store.add_job
 
-    async def late(job, operation):  # type: ignore[no-untyped-def]
+    async def late(*what):  # type: ignore[no-untyped-def]
         await world.projects.delete(WHO, PROJECT)
-        await add_job(job, operation)
+        await add_job(*what)
 
     world.store.add_job = late  # type: ignore[method-assign]
     with pytest.raises(NotFoundError, match="project"):

@@ -176,6 +176,7 @@ class World:
         self.seconds = 0.0
         memory = MemoryJobStore(encode)
         self.store = FailingJobStore(memory)
+        self.audit = memory.audit
         self.accounts = MemoryAccounts(memory)
         self.failing_teams = Failing[TeamStore](MemoryTeams(memory, self.accounts))
         self.teams = self.failing_teams.store

@@ -11,6 +11,7 @@ import grpc
 import structlog
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
+from jobsphere.domain.audit import AuditRow
 from jobsphere.domain.errors import JobsphereError
 from jobsphere.domain.resource import Subject
 from jobsphere.service.audit import Audit
@@ -75,7 +76,7 @@ class Auditor:
         """Where a call came from, by what gRPC says of its peer."""
         return self._origins.of(peer)
 
-    async def record(
+    def row(
         self,
         method: AuditedMethod,
         request: Any,
@@ -84,35 +85,30 @@ class Auditor:
         peer: str,
         result: grpc.StatusCode,
         request_id: str,
-    ) -> None:
-        """Write a call down, also when its caller has left. A failure goes to the server's log: done is done."""
+    ) -> AuditRow | None:
+        """A call's row; None for one that is not written down."""
         ids, origin = method.ids(request), self._origins.of(peer)
-        writing = asyncio.create_task(self._write(who, method.name, ids, trail, origin, result.name, request_id))
+        return self._audit.row(who, method.name, ids, trail, origin, result.name, request_id)
+
+    async def record(self, row: AuditRow) -> None:
+        """Write a call down, also when its caller has left. A failure goes to the server's log: done is done."""
+        writing = asyncio.create_task(self._write(row))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         await asyncio.shield(writing)
 
-    async def _write(
-        self,
-        who: Subject,
-        action: str,
-        ids: list[tuple[str, str]],
-        trail: Trail,
-        origin: str,
-        result: str,
-        request_id: str,
-    ) -> None:
+    async def _write(self, row: AuditRow) -> None:
         try:
-            await self._audit.record(who, action, ids, trail, origin, result, request_id)
+            await self._audit.store(row)
         except JobsphereError as error:
             _log.error(
                 "AUDIT ROW NOT STORED",
-                action=action,
-                subject=who.id,
-                ids=dict(ids),
-                origin=origin,
-                result=result,
-                request_id=request_id,
+                action=row.action,
+                subject=row.subject_id,
+                target=row.target,
+                origin=row.origin,
+                result=row.result,
+                request_id=row.request_id,
                 cause=error.public,
             )
 

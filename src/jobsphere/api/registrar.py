@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from jobsphere.api.audit import AuditedMethod, Auditor, changes
 from jobsphere.api.errors import code_of, failure_of
 from jobsphere.api.requests import Entrance, Read, reader_of
+from jobsphere.domain.audit import AuditRow
 from jobsphere.domain.errors import JobsphereError, UnsupportedError
 from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.resource import Subject
@@ -247,11 +248,20 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
         return serve
 
     def _audited(self, method: MethodDescriptor, answer: _Answering) -> _Answering:
-        """Write the call down, whatever becomes of it: its answer waits for that."""
+        """Write the call down, whatever becomes of it: its answer waits for that.
+
+        A use case may have stored the row already, with what was asked (:func:`jobsphere.service.trail.row`).
+        """
         form = AuditedMethod(method)
 
         async def serve(call: _Call, data: bytes) -> Answer:
             trail = begin()
+
+            def row(result: grpc.StatusCode) -> AuditRow | None:
+                peer, request_id = call.context.peer(), call.known_id()
+                return self._auditor.row(form, call.request, call.who, trail, peer, result, request_id)
+
+            trail.row = lambda: row(grpc.StatusCode.OK)
             result = grpc.StatusCode.CANCELLED
             try:
                 reply = await answer(call, data)
@@ -261,9 +271,9 @@ class Registrar(grpc.GenericRpcHandler):  # pyright: ignore[reportUntypedBaseCla
                     result = code_of(error)
                 raise
             finally:
-                await self._auditor.record(
-                    form, call.request, call.who, trail, call.context.peer(), result, call.known_id()
-                )
+                told = trail.stored and result is grpc.StatusCode.OK
+                if not told and (written := row(result)) is not None:
+                    await self._auditor.record(written)
             return reply
 
         return serve

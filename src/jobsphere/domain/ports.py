@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobsphere.domain.attempt import AttemptPlan, CollectedFile, ImagePlan, LogChunk, Observation, StopOrder
+from jobsphere.domain.audit import AuditRow
 from jobsphere.domain.build_ports import InsideImage, Workbench
 from jobsphere.domain.environment import PythonEnvironment
 from jobsphere.domain.job import Job, JobSpec, JobStatus
@@ -65,8 +66,8 @@ class LiveId:
 class JobStore(Protocol):
     """Jobs, operations, projects to read. A write that returned is durable; all of its parts happen or none does."""
 
-    async def add_job(self, job: Job, operation: Operation) -> None:
-        """Store a new job, the hashes that it refers to, and the operation of its call.
+    async def add_job(self, job: Job, operation: Operation, audited: AuditRow | None = None) -> None:
+        """Store a new job, the hashes that it refers to, and the operation and the audit row of its call.
 
         Raises:
             AlreadyExistsError: the id is taken.
@@ -89,8 +90,12 @@ class JobStore(Protocol):
         """
         ...
 
-    async def update_job(self, new: Job, was: Job, operation: Operation | None = None) -> bool:
+    async def update_job(
+        self, new: Job, was: Job, operation: Operation | None = None, audited: AuditRow | None = None
+    ) -> bool:
         """Replace ``was`` by ``new`` if the stored id, status and version are still those of ``was``.
+
+        ``operation`` and ``audited`` (the audit row of the call) are stored with it.
 
         When ``new.data_cleared`` is set, the job's references to blobs go in the same write.
 

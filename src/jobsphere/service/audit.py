@@ -45,8 +45,27 @@ class Audit:
         origin: str,
         result: str,
         request_id: str = "",
+    ) -> None:
+        """Write one call down: :meth:`row` and :meth:`store`."""
+        row = self.row(who, action, ids, trail, origin, result, request_id)
+        if row is not None:
+            await self.store(row)
+
+    async def store(self, row: AuditRow) -> None:
+        """Write a row that was not stored with what it tells of."""
+        await self._store.append(row)
+
+    def row(
+        self,
+        who: Subject,
+        action: str,
+        ids: Sequence[tuple[str, str]],
+        trail: Trail,
+        origin: str,
+        result: str,
+        request_id: str,
     ) -> AuditRow | None:
-        """Write one call down.
+        """What is to be written of one call.
 
         Args:
             who: The caller; one without an id is not known.
@@ -69,7 +88,7 @@ class Audit:
         if self._left_out:
             targets.append(f"calls_left_out={self._left_out}")
             self._left_out = 0
-        row = AuditRow(
+        return AuditRow(
             self._clock.now(),
             subject.id,
             subject.name,
@@ -80,8 +99,6 @@ class Audit:
             result,
             request_id,
         )
-        await self._store.append(row)
-        return row
 
     async def expire(self, days: int) -> int:
         """Take away the rows that are older than so many days (one at least); how many went.

@@ -139,8 +139,9 @@ class Jobs:
             operation = self._operation(OperationKind.EXECUTE, job.project_id, job.id, who)
             new, effects = decide(job, Execute(operation.id, traced.current().context()), self._clock.now())
             async with self._quotas.queueing(job.project_id):
-                stored = await self._store.update_job(new, job, operation)
+                stored = await self._store.update_job(new, job, operation, trail.row())
             if stored:
+                trail.stored()
                 self._after(new, effects)
                 return await self.operations.describe(operation, new, done=False)
             job = await self._store.get_job(job_id)
@@ -301,8 +302,9 @@ class Jobs:
         # The job's references are stored before anybody looks which blobs are there: one that is seen here as present
         # cannot be swept away any more.
         async with self._quotas.creating(project_id, await self._artifacts.new_bytes(project_id, spec.uploads())):
-            await self._store.add_job(job, operation)
-        trail.note("job_id", job.id)
+            trail.note("job_id", job.id)
+            await self._store.add_job(job, operation, trail.row())
+        trail.stored()
         traced.current().about(job.id)
         await self._stay_with_project(job)
         return Submitted(operation, job.id, await self._artifacts.uploads(project_id, spec.uploads()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from jobsphere.domain.audit import AuditRow
 from jobsphere.domain.errors import UnavailableError
 from jobsphere.domain.job import Job, JobStatus
 from jobsphere.domain.operation import Operation
@@ -79,9 +80,9 @@ class FailingJobStore(Faults):
         super().__init__()
         self._inner = inner
 
-    async def add_job(self, job: Job, operation: Operation) -> None:
+    async def add_job(self, job: Job, operation: Operation, audited: AuditRow | None = None) -> None:
         """As the port says, or the fault."""
-        await self._call("add_job", lambda: self._inner.add_job(job, operation))
+        await self._call("add_job", lambda: self._inner.add_job(job, operation, audited))
 
     async def get_job(self, job_id: str) -> Job:
         """As the port says, or the fault."""
@@ -91,9 +92,11 @@ class FailingJobStore(Faults):
         """As the port says, or the fault."""
         return await self._call("view_job", lambda: self._inner.view_job(job_id))
 
-    async def update_job(self, new: Job, was: Job, operation: Operation | None = None) -> bool:
+    async def update_job(
+        self, new: Job, was: Job, operation: Operation | None = None, audited: AuditRow | None = None
+    ) -> bool:
         """As the port says, or the fault."""
-        return await self._call("update_job", lambda: self._inner.update_job(new, was, operation))
+        return await self._call("update_job", lambda: self._inner.update_job(new, was, operation, audited))
 
     async def delete_job(self, job: Job, operation: Operation) -> bool:
         """As the port says, or the fault."""

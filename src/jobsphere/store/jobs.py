@@ -7,6 +7,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import TypeVar
 
+from jobsphere.domain.audit import AuditRow
 from jobsphere.domain.errors import no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.meter import SILENT, Meter
@@ -16,6 +17,7 @@ from jobsphere.domain.replica_ports import Alone, JobHints, Leases
 from jobsphere.domain.resource import Project
 from jobsphere.store import statements as sql
 from jobsphere.store import writes
+from jobsphere.store.access_records import audit_row
 from jobsphere.store.database import Database
 from jobsphere.store.records import (
     Row,
@@ -54,10 +56,10 @@ class SqlJobStore:
         """Another store in the same database, by the same connections: this one's :meth:`close` ends it too."""
         return other(self._database)
 
-    async def add_job(self, job: Job, operation: Operation) -> None:
+    async def add_job(self, job: Job, operation: Operation, audited: AuditRow | None = None) -> None:
         """Store a new job with its operation."""
         row, blobs = job_row(job, self._encode(job)), _references(job)
-        await self._database.write(writes.add_job(row, blobs, operation_row(operation)))
+        await self._database.write(writes.add_job(row, blobs, operation_row(operation), _optional(audited)))
         self._meter.moved(None, job)
 
     async def get_job(self, job_id: str) -> Job:
@@ -74,12 +76,16 @@ class SqlJobStore:
             raise no_such("job", job_id)
         return JobView(*row)
 
-    async def update_job(self, new: Job, was: Job, operation: Operation | None = None) -> bool:
+    async def update_job(
+        self, new: Job, was: Job, operation: Operation | None = None, audited: AuditRow | None = None
+    ) -> bool:
         """Replace ``was`` by ``new`` if the stored job is still ``was``."""
         added = [] if new.data_cleared or new.artifacts == was.artifacts else blob_rows(new, new.artifacts.files())
         row = job_row(new, self._encode(new))
         stored = await self._database.write(
-            writes.update_job(was, row, added, None if operation is None else operation_row(operation))
+            writes.update_job(
+                was, row, added, None if operation is None else operation_row(operation), _optional(audited)
+            )
         )
         if stored:
             self._meter.moved(was, new)
@@ -161,3 +167,7 @@ def _references(job: Job) -> list[Row]:
 
 def _readable(rows: Iterable[tuple[str, bytes]]) -> list[Job]:
     return [job for job_id, record in rows if (job := load_readable(job_id, record))]
+
+
+def _optional(audited: AuditRow | None) -> Row | None:
+    return None if audited is None else audit_row(audited)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from jobsphere.domain.audit import AuditRow
 from jobsphere.domain.errors import AlreadyExistsError, no_such
 from jobsphere.domain.job import LIVE_STATUSES, Job, JobStatus
 from jobsphere.domain.operation import Operation
 from jobsphere.domain.ports import JobPage, JobView, LiveId
 from jobsphere.domain.resource import Project
+from jobsphere.store.memory_audit import MemoryAudit
 from jobsphere.store.records import dump
 from jobsphere.store.tokens import page_token, read_token
 
@@ -32,8 +34,10 @@ class MemoryJobStore:
         self._operations: dict[str, Operation] = {}
         self._projects: dict[str, Project] = {}
         self._last_seq = 0
+        self.audit = MemoryAudit()
+        """The audit log beside it."""
 
-    async def add_job(self, job: Job, operation: Operation) -> None:
+    async def add_job(self, job: Job, operation: Operation, audited: AuditRow | None = None) -> None:
         """Store a new job with its operation."""
         if job.id in self._jobs:
             raise AlreadyExistsError(f"there is a job {job.id} already")
@@ -41,6 +45,7 @@ class MemoryJobStore:
         await self.add_operation(operation)
         self._last_seq += 1
         self._jobs[job.id] = _Entry(self._last_seq, job, view, _hashes(job))
+        await self._audited(audited)
 
     async def get_job(self, job_id: str) -> Job:
         """The job as last stored."""
@@ -50,7 +55,9 @@ class MemoryJobStore:
         """The stored encoding of a job."""
         return self._entry(job_id).view
 
-    async def update_job(self, new: Job, was: Job, operation: Operation | None = None) -> bool:
+    async def update_job(
+        self, new: Job, was: Job, operation: Operation | None = None, audited: AuditRow | None = None
+    ) -> bool:
         """Replace ``was`` by ``new`` if the stored job is still ``was``."""
         entry = self._same(was)
         if entry is None:
@@ -60,6 +67,7 @@ class MemoryJobStore:
             await self.add_operation(operation)
         entry.job, entry.view = new, view
         entry.hashes = set() if new.data_cleared else entry.hashes | _hashes(new)
+        await self._audited(audited)
         return True
 
     async def delete_job(self, job: Job, operation: Operation) -> bool:
@@ -172,6 +180,10 @@ class MemoryJobStore:
 
     async def close(self) -> None:
         """Nothing is under way."""
+
+    async def _audited(self, row: AuditRow | None) -> None:
+        if row is not None:
+            await self.audit.append(row)
 
     def _view(self, job: Job) -> JobView:
         return JobView(job.project_id, self._encode(job))

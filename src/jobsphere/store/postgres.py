@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobsphere.domain.audit import AuditRow
 from jobsphere.domain.job import Job
 from jobsphere.domain.meter import SILENT, Meter
 from jobsphere.domain.operation import Operation
@@ -56,14 +57,16 @@ class PostgresJobStore(SqlJobStore):
         database = PostgresDatabase(await pool_of(address, connections), meter)
         return cls(database, PostgresHints(lambda: connect(address), database.notify), holder, encode, meter)
 
-    async def add_job(self, job: Job, operation: Operation) -> None:
+    async def add_job(self, job: Job, operation: Operation, audited: AuditRow | None = None) -> None:
         """Store a new job with its operation."""
-        await super().add_job(job, operation)
+        await super().add_job(job, operation, audited)
         self._told.tell(job.id)
 
-    async def update_job(self, new: Job, was: Job, operation: Operation | None = None) -> bool:
+    async def update_job(
+        self, new: Job, was: Job, operation: Operation | None = None, audited: AuditRow | None = None
+    ) -> bool:
         """Replace ``was`` by ``new`` if the stored job is still ``was``."""
-        stored = await super().update_job(new, was, operation)
+        stored = await super().update_job(new, was, operation, audited)
         if stored:
             self._told.tell(new.id)
         return stored

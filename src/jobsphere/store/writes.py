@@ -7,25 +7,27 @@ from collections.abc import Sequence
 from jobsphere.domain.errors import AlreadyExistsError
 from jobsphere.domain.job import Job
 from jobsphere.store import statements as sql
+from jobsphere.store.access_statements import ADD_AUDIT
 from jobsphere.store.database import Change, ChangeEach, Steps, TakenError, Work
 from jobsphere.store.records import Row
 from jobsphere.store.statements import Statement
 
 
-def add_job(job: Row, blobs: Sequence[Row], operation: Row) -> Work[None]:
-    """A new job with its references and the operation of its call."""
+def add_job(job: Row, blobs: Sequence[Row], operation: Row, audited: Row | None) -> Work[None]:
+    """A new job with its references, the operation and the audit row of its call."""
 
     def work() -> Steps[None]:
         yield from add_row(sql.ADD_JOB, job, f"there is a job {job['id']} already")
         yield from _refer(blobs)
         yield from store_operation(operation)
+        yield from _audit(audited)
 
     return work
 
 
-def update_job(was: Job, new: Row, blobs: Sequence[Row], operation: Row | None) -> Work[bool]:
+def update_job(was: Job, new: Row, blobs: Sequence[Row], operation: Row | None, audited: Row | None) -> Work[bool]:
     """Replace the job if it is still ``was``; ``blobs`` are references to add. Cleared data takes all of them away."""
-    alone = not blobs and operation is None and not new["data_cleared"]
+    alone = not blobs and operation is None and audited is None and not new["data_cleared"]
 
     def work() -> Steps[bool]:
         if (yield Change(sql.UPDATE_JOB, new | _guard(was), only=alone)) == 0:
@@ -35,6 +37,7 @@ def update_job(was: Job, new: Row, blobs: Sequence[Row], operation: Row | None) 
         yield from _refer(blobs)
         if operation is not None:
             yield from store_operation(operation)
+        yield from _audit(audited)
         return True
 
     return work
@@ -66,6 +69,11 @@ def _guard(was: Job) -> Row:
 def _refer(blobs: Sequence[Row]) -> Steps[None]:
     if blobs:
         yield ChangeEach(sql.ADD_BLOB, blobs)
+
+
+def _audit(row: Row | None) -> Steps[None]:
+    if row is not None:
+        yield Change(ADD_AUDIT, row)
 
 
 def store_operation(operation: Row, *, only: bool = False) -> Steps[None]:
