@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import AsyncMock
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.world import NOW, PROJECT, World, a_spec, alone, node_for
@@ -19,7 +17,7 @@ from jobsphere.domain.capacity import GIB, Grant, Limits
 from jobsphere.domain.job import Attempt, Job, JobStatus
 from jobsphere.engine.dispatcher import Dispatcher
 from jobsphere.engine.retention import Retention
-from jobsphere.engine.work import GATHER_MOST_S, GATHER_S, KeyedQueue
+from jobsphere.engine.work import KeyedQueue
 
 
 def a_job(name: str, project: str = PROJECT) -> Job:
@@ -165,19 +163,6 @@ async def test_hints_within_a_moment_are_one_piece_of_work() -> None:
     await queue.stop()
 
     assert done == ["a"]
-
-
-async def test_hints_are_gathered_longer_the_more_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that comes alone is worked on as soon as ever."""
-    delays: list[float] = []
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "call_later", lambda delay, *_: delays.append(delay))
-    queue = KeyedQueue(AsyncMock(), workers=1)
-    for number in range(50):
-        queue.add_soon(f"key-{number}")
-        queue.add_soon("key-0")
-    assert delays[:3] == pytest.approx([GATHER_S, 2 * GATHER_S, 3 * GATHER_S])
-    assert (len(delays), max(delays)) == (50, GATHER_MOST_S)
 
 
 async def test_keys_that_can_wait_come_after_others_and_are_not_forgotten_over_them() -> None:

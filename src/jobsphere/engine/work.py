@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable
 from jobsphere.domain.job import Job
 from jobsphere.engine.upkeep import cancelled
 
-GATHER_S, GATHER_MOST_S = 0.004, 0.1
-"""How long hints about one key are gathered: a short job's records appear within so much of each other. In a crowd,
-where all takes longer, they are gathered longer: by so much for each of the others that are hinted at."""
+GATHER_S = 0.004
+"""How long hints about one key are gathered: a short job's records appear within so much of each other."""
 
 _LATER_EVERY = 8
 """Of so many keys one is taken from those that can wait."""
@@ -66,8 +65,7 @@ class KeyedQueue:
         """Have ``key`` worked on in a few milliseconds: what is added again by then is one piece of work."""
         if key not in self._gathered:
             self._gathered.add(key)
-            delay = min(GATHER_S * len(self._gathered), GATHER_MOST_S)
-            asyncio.get_running_loop().call_later(delay, self._add_gathered, key)
+            asyncio.get_running_loop().call_later(GATHER_S, self._add_gathered, key)
 
     async def stop(self) -> None:
         """End the workers; what they are in the middle of is cancelled (every step can be repeated).
