@@ -109,7 +109,7 @@ class RunDirectory:
             sync_directory(os.path.dirname(self.path), Point.ATTEMPT_RECORD)
             self._lasts = True
 
-    def plan_it(self, plan: AttemptPlan) -> None:
+    def write_plan(self, plan: AttemptPlan) -> None:
         """Write the plan. It is durable on return, its name together with the first record."""
         self._put(PLAN, plan)
 
@@ -262,7 +262,7 @@ def create_run_directory(path: str, plan: AttemptPlan, spare: str | None = None)
     try:
         if spare is None:
             _lay_out(fresh)
-        fresh.plan_it(plan)
+        fresh.write_plan(plan)
         with durable(Point.ATTEMPT_MADE):
             os.rename(fresh.path, path)
     except OSError as error:
