@@ -18,7 +18,8 @@
     reserve.*                         room that becomes what is written there once; behind that of ``collected``, some
                                       bytes to give back when the disk is full, so that there are last words
 
-All but what is copied into it is made with it: a file that is made later is one that a first line waits for.
+What every attempt has by the start of its program is made with it: a file that is made later is one that a first line
+waits for.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from jobsphere.store import statements
 from jobsphere.store.database import Alone, Ask, Change, ChangeEach, Steps, TakenError, Work
 from jobsphere.store.records import Row
 from jobsphere.store.statements import Statement
-from jobsphere.store.writes import add_row, store_operation
+from jobsphere.store.writes import add_row, store_audit, store_operation
 
 _CUT_AT_ONCE = 1000
 """Rows in one transaction: other writes wait for it."""
@@ -161,11 +161,7 @@ def delete_project(project_id: str, operation: Row) -> Work[Removal]:
 
 def append_audit(row: Row) -> Work[None]:
     """One more row of the audit log."""
-
-    def work() -> Steps[None]:
-        yield Change(sql.ADD_AUDIT, row, only=True)
-
-    return work
+    return lambda: store_audit(row, only=True)
 
 
 def cut_audit(before: int) -> Work[int]:

@@ -20,7 +20,8 @@ def add_job(job: Row, blobs: Sequence[Row], operation: Row, audited: Row | None)
         yield from add_row(sql.ADD_JOB, job, f"there is a job {job['id']} already")
         yield from _refer(blobs)
         yield from store_operation(operation)
-        yield from _audit(audited)
+        if audited is not None:
+            yield from store_audit(audited)
 
     return work
 
@@ -37,7 +38,8 @@ def update_job(was: Job, new: Row, blobs: Sequence[Row], operation: Row | None, 
         yield from _refer(blobs)
         if operation is not None:
             yield from store_operation(operation)
-        yield from _audit(audited)
+        if audited is not None:
+            yield from store_audit(audited)
         return True
 
     return work
@@ -71,9 +73,9 @@ def _refer(blobs: Sequence[Row]) -> Steps[None]:
         yield ChangeEach(sql.ADD_BLOB, blobs)
 
 
-def _audit(row: Row | None) -> Steps[None]:
-    if row is not None:
-        yield Change(ADD_AUDIT, row)
+def store_audit(row: Row, *, only: bool = False) -> Steps[None]:
+    """Add a row of the audit log within somebody's write."""
+    yield Change(ADD_AUDIT, row, only=only)
 
 
 def store_operation(operation: Row, *, only: bool = False) -> Steps[None]:
